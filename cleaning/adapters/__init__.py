@@ -1,0 +1,1 @@
+"""Cleaning meets the world: killable worker processes, dataset files."""

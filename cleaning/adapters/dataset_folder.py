@@ -1,0 +1,157 @@
+"""A dataset folder, written beside its place and moved there when it is complete.
+
+Until then it is called `.NAME.partial`. What an interrupted build left under that name is removed by the next one.
+"""
+
+import errno
+import hashlib
+import os
+import shutil
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import msgspec
+
+from cleaning.adapters.jsonl_dataset import JsonlFile
+from cleaning.adapters.parquet_dataset import ParquetFile
+from cleaning.dataset import JSONL_NAME, MANIFEST_NAME, PARQUET_NAME, Seal, Selection
+from cleaning.errors import DatasetDiskFull, DatasetExists, DatasetUnwritable
+from protocol.dataset import DroppedInput, Manifest, ManifestFile, Row
+
+if sys.platform != "win32":
+    import fcntl
+
+_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+
+
+class DatasetWriter:
+    """Writes a dataset folder. Leaving the context without `finish` removes all that was written.
+
+    Raises DatasetExists when `folder` holds something or is being written by another process, DatasetDiskFull and
+    DatasetUnwritable where the file system refuses.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._partial = folder.with_name(f".{folder.name}.partial")
+        self._selection = Selection()
+        with _translated(folder):
+            if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+                raise DatasetExists(f"{folder} already holds something; choose another folder or remove it first")
+            self._partial.mkdir(parents=True, exist_ok=True)
+            self._lock = self._claim()
+            try:
+                self._clear()
+                self._jsonl = JsonlFile(self._partial / JSONL_NAME)
+                self._parquet = ParquetFile(self._partial / PARQUET_NAME)
+            except BaseException:
+                shutil.rmtree(self._partial, ignore_errors=True)
+                self._release()
+                raise
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.abandon()
+
+    @property
+    def rows(self) -> int:
+        """Rows written so far."""
+        return self._selection.rows
+
+    def add(self, candidate: Row | DroppedInput) -> DroppedInput | None:
+        """Write a row, or note a drop. Returns the drop when the input did not become a row."""
+        drop = self._selection.admit(candidate)
+        if drop is None and isinstance(candidate, Row):
+            with _translated(self._folder):
+                self._jsonl.write(candidate)
+                self._parquet.write(candidate)
+        return drop
+
+    def finish(self, seal: Seal) -> Manifest:
+        """Complete the files, write the manifest, and move the folder to its place. Durable when it returns."""
+        with _translated(self._folder):
+            self._jsonl.close()
+            self._parquet.close()
+            files = tuple(self._describe(name) for name in (PARQUET_NAME, JSONL_NAME))
+            manifest = self._selection.manifest(seal, files)
+            path = self._partial / MANIFEST_NAME
+            path.write_bytes(msgspec.json.format(msgspec.json.encode(manifest), indent=2) + b"\n")
+            for name in (PARQUET_NAME, JSONL_NAME, MANIFEST_NAME):
+                _sync(self._partial / name)
+            _sync(self._partial)
+            if self._folder.exists():
+                self._folder.rmdir()
+            self._partial.rename(self._folder)
+            _sync(self._folder.parent)
+        self._release()
+        return manifest
+
+    def abandon(self) -> None:
+        """Remove what was written. Does nothing after `finish`."""
+        if self._lock is None:
+            return
+        with suppress(OSError):
+            self._jsonl.close()
+        with suppress(OSError):
+            self._parquet.abandon()
+        shutil.rmtree(self._partial, ignore_errors=True)
+        self._release()
+
+    def _describe(self, name: str) -> ManifestFile:
+        path = self._partial / name
+        with path.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        return ManifestFile(name=name, bytes=path.stat().st_size, sha256=digest, rows=self._selection.rows)
+
+    def _claim(self) -> int | None:
+        """Hold the partial folder for this process; the lock goes with the process, however it ends."""
+        if sys.platform == "win32":
+            return -1
+        lock = os.open(self._partial, os.O_RDONLY)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            os.close(lock)
+            raise DatasetExists(f"{self._folder} is being written by another process") from error
+        return lock
+
+    def _release(self) -> None:
+        lock, self._lock = self._lock, None
+        if lock is not None and lock >= 0:
+            os.close(lock)
+
+    def _clear(self) -> None:
+        for name in (PARQUET_NAME, JSONL_NAME, MANIFEST_NAME):
+            (self._partial / name).unlink(missing_ok=True)
+
+
+@contextmanager
+def _translated(folder: Path) -> Iterator[None]:
+    """Turn a refusal by the file system into this package's error."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in _FULL:
+            raise DatasetDiskFull(
+                f"no room left to write {folder}; free some space and build again (nothing half-written stays)"
+            ) from error
+        raise DatasetUnwritable(f"cannot write {folder}: {error.strerror or error}") from error
+
+
+def _sync(path: Path) -> None:
+    """Flush a file or folder to the disk; systems that cannot sync a folder do without."""
+    if sys.platform == "win32" and path.is_dir():
+        return
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
