@@ -1,0 +1,1 @@
+"""Record log, checkpoints, anchors on Solana, rewards and audit."""
