@@ -1,0 +1,93 @@
+"""The audit of a ledger file sees each kind of damage, and the queries of the hot paths use their indexes."""
+
+from __future__ import annotations
+
+import sqlite3
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from dispatcher.adapters.sqlite_audit import broken_invariants
+from dispatcher.adapters.sqlite_ledger import open_sqlite_ledger
+from dispatcher.ledger import Epoch
+
+if TYPE_CHECKING:
+    from tests.ledger.conftest import Rows
+
+NOW_MS = 1_780_000_000_000
+
+
+@pytest.fixture
+async def used_path(ledger_path: Path, rows: Rows) -> Path:
+    ledger = await open_sqlite_ledger(ledger_path)
+    batch = rows.batch()
+    jobs = rows.jobs(batch, 6)
+    await ledger.submit(batch, jobs)
+    for job in jobs[:4]:
+        await ledger.store_result(rows.result(job.job_id))
+    await ledger.append_entry(b"dataset")
+    await ledger.confirm_credits(NOW_MS + 1_000)
+    await ledger.open_epoch(Epoch(number=0, statement=b"x", total=20, created_ms=1), [jobs[0].job_id, jobs[1].job_id])
+    await ledger.mark_epoch_paid(0, 2)
+    await ledger.close()
+    return ledger_path
+
+
+@pytest.mark.parametrize(
+    ("damage", "said"),
+    [
+        ("DELETE FROM log_entries WHERE log_index = 2", "every result has its log entry"),
+        ("UPDATE log_entries SET log_index = 9 WHERE log_index = 4", "gapless"),
+        ("INSERT INTO log_entries VALUES (5, x'00')", "one result or one appended statement"),
+        ("DELETE FROM results WHERE log_index = 1", "exactly when it is fetched or completed"),
+        ("UPDATE jobs SET state = 'queued' WHERE position = 0", "exactly when it is fetched or completed"),
+        ("UPDATE credits SET node_key = 'x' WHERE log_index = 0", "a result of the same node"),
+        ("UPDATE credits SET amount = 11 WHERE log_index = 3", "credits are conserved"),
+        ("UPDATE credits SET state = 'pending' WHERE log_index = 3", "credits are conserved"),
+        ("DELETE FROM credits WHERE log_index = 3", "credits are conserved"),
+        ("UPDATE credits SET state = 'confirmed' WHERE log_index = 0", "are paid exactly when"),
+        ("UPDATE epochs SET total = 21", "add up to its total"),
+        ("UPDATE batch_counts SET queued = queued + 1", "the counts of every batch"),
+        ("DELETE FROM batch_counts", "every batch has its counts"),
+        ("UPDATE node_totals SET results = 3", "results are counted"),
+        ("DELETE FROM batches", "refers to a row that is missing"),
+        ("INSERT INTO checkpoints VALUES (6, x'00', '', 0, 0, NULL)", "no checkpoint is larger"),
+    ],
+)
+async def test_damage_is_seen_and_named(used_path: Path, damage: str, said: str) -> None:
+    assert broken_invariants(used_path) == []
+    connection = sqlite3.connect(used_path)
+    assert connection.execute(damage).rowcount > 0
+    connection.commit()
+    connection.close()
+    assert any(said in broken for broken in broken_invariants(used_path)), broken_invariants(used_path)
+
+
+@pytest.mark.parametrize(
+    ("query", "index"),
+    [
+        ("SELECT * FROM jobs WHERE state = 'queued' AND job_id > 'x' ORDER BY job_id LIMIT 9", "jobs_queued"),
+        ("SELECT * FROM jobs WHERE state = 'fetched' AND job_id > 'x' ORDER BY job_id LIMIT 9", "jobs_fetched"),
+        (
+            "SELECT * FROM jobs WHERE state = 'queued' AND deadline_ms <= 5 ORDER BY deadline_ms LIMIT 9",
+            "jobs_deadline",
+        ),
+        ("SELECT * FROM jobs ORDER BY updated_ms DESC, job_id DESC LIMIT 9", "jobs_updated"),
+        (
+            "SELECT job_id FROM credits WHERE state = 'pending' AND hold_until_ms <= 5 ORDER BY hold_until_ms",
+            "credits_held",
+        ),
+        (
+            "SELECT * FROM credits WHERE state = 'confirmed' AND epoch IS NULL AND log_index < 5 ORDER BY log_index",
+            "credits_free",
+        ),
+        ("SELECT * FROM credits WHERE epoch = 5", "credits_epoch"),
+    ],
+)
+async def test_scans_use_their_partial_index(used_path: Path, query: str, index: str) -> None:
+    connection = sqlite3.connect(used_path)
+    plan = [row[3] for row in connection.execute("EXPLAIN QUERY PLAN " + query)]
+    connection.close()
+    assert len(plan) == 1
+    assert f"INDEX {index}" in plan[0]
