@@ -1,0 +1,1 @@
+"""Where the protocol's rules meet a library that opens sockets."""

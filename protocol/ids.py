@@ -1,0 +1,28 @@
+"""UUIDv7 identifiers (RFC 9562, section 5.7): time-sorted, so that keys are appended to the end of an index."""
+
+import re
+import uuid
+
+_UUID7 = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}")
+
+
+def uuid7(time_ms: int, randomness: bytes) -> str:
+    """Make a UUIDv7 of a time in UTC milliseconds and 10 random bytes, in lower-case hyphenated form."""
+    if not 0 <= time_ms < 1 << 48:
+        raise ValueError(f"a UUIDv7 holds 48 bits of milliseconds; {time_ms} does not fit")
+    if len(randomness) != 10:
+        raise ValueError(f"a UUIDv7 takes 10 random bytes, got {len(randomness)}")
+    value = time_ms << 80 | int.from_bytes(randomness, "big")
+    value = value & ~(0xF << 76) | 0x7 << 76
+    value = value & ~(0x3 << 62) | 0x2 << 62
+    return str(uuid.UUID(int=value))
+
+
+def is_uuid7(text: str) -> bool:
+    """Tell whether a string is a UUIDv7 in lower-case hyphenated form."""
+    return _UUID7.fullmatch(text) is not None
+
+
+def uuid7_time_ms(identifier: str) -> int:
+    """Return the UTC milliseconds a UUIDv7 was made at."""
+    return uuid.UUID(identifier).int >> 80
