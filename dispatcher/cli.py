@@ -1,0 +1,176 @@
+"""The command `meadow`: run a network, manage its keys, and, as a lab, scrape pages and build datasets."""
+
+import asyncio
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import msgspec
+import structlog
+import typer
+import uvloop
+
+from dispatcher import cli_lab
+from dispatcher.adapters.key_files import load_or_create_secret
+from dispatcher.adapters.network_file import NetworkFile, read_network, remove_network, write_network
+from dispatcher.adapters.operator_keys import API_KEY_SECRET, new_api_key
+from dispatcher.adapters.ready_file import write_private
+from dispatcher.adapters.sqlite_keys import add_key_directly
+from dispatcher.adapters.system_clock import new_id, now_ms
+from dispatcher.api_keys import SERVER_SECRET_BYTES, key_mac
+from dispatcher.cli_up import LEDGER_NAME, LOCAL_TEAM, UpOptions, announce, running_network, wait_for_stop
+from dispatcher.errors import DispatcherError, SetupError
+from dispatcher.jobs import ApiKey
+from dispatcher.lab_settings import read_lab_settings
+from dispatcher.settings import DispatcherSettings, read_settings
+from protocol.urls import TestSites
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, help="Meadow: an opt-in network that reads the web.")
+key_app = typer.Typer(no_args_is_help=True, help="Manage labs' API keys.")
+app.add_typer(key_app, name="key")
+cli_lab.register(app)
+
+
+def _fail(error: DispatcherError) -> typer.Exit:
+    typer.echo(f"meadow: {error}", err=True)
+    return typer.Exit(1)
+
+
+@app.command()
+def up(
+    data: Annotated[Path, typer.Option("--data", help="Folder for everything the network keeps.")] = Path(
+        "meadow-data"
+    ),
+    port: Annotated[int, typer.Option("--port", min=0, max=65535, help="Port of the API; 0 takes a free one.")] = 8420,
+    nodes: Annotated[int, typer.Option("--nodes", min=0, max=200, help="Nodes to run on this machine.")] = 1,
+    ready_file: Annotated[
+        Path | None, typer.Option("--ready-file", help="Written as JSON once everything answers.")
+    ] = None,
+    allow_test_site: Annotated[
+        list[str] | None,
+        typer.Option("--allow-test-site", metavar="HOST:PORT", help="Allow a loopback site. For tests only."),
+    ] = None,
+) -> None:
+    """Run a whole network on this machine: dispatcher, stores, log, chain and nodes. Ctrl-C stops all of it."""
+    _configure_logs()
+    try:
+        settings = read_settings()
+        sites = tuple(allow_test_site or ())
+        try:
+            TestSites.parse(sites)
+        except ValueError as error:
+            raise SetupError(f"--allow-test-site: {error}") from error
+        options = UpOptions(data_dir=data, port=port, nodes=nodes, test_sites=sites)
+        uvloop.run(_up(options, settings, ready_file))
+    except DispatcherError as error:
+        raise _fail(error) from error
+
+
+async def _up(options: UpOptions, settings: DispatcherSettings, ready_file: Path | None) -> None:
+    if ready_file is not None:
+        ready_file.unlink(missing_ok=True)
+    state_dir = read_lab_settings().state_dir
+    async with running_network(options, settings) as network:
+        ready = network.ready
+        for warning in announce(options.test_sites, network.simulator):
+            typer.echo(f"! {warning}", err=True)
+        current = NetworkFile(**msgspec.structs.asdict(ready))
+        write_network(state_dir, current)
+        if ready_file is not None:
+            write_private(ready_file, msgspec.json.encode(ready))
+        typer.echo(f"Meadow is up. Console: {ready.api_url}/   API: {ready.api_url}   log: {ready.log_url}")
+        typer.echo(
+            f"{len(network.nodes.all())} nodes connected; more join with: meadow-node run --dispatcher {ready.api_url}"
+        )
+        typer.echo("Stop with Ctrl-C.")
+        try:
+            await wait_for_stop(network)
+        finally:
+            typer.echo("Draining: nodes finish what they have in hand…", err=True)
+            remove_network(state_dir, current)
+            if ready_file is not None:
+                ready_file.unlink(missing_ok=True)
+
+
+def _configure_logs() -> None:
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.format_exc_info,
+            structlog.processors.KeyValueRenderer(key_order=["timestamp", "level", "event"]),
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(20),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+    )
+
+
+@key_app.command("create")
+def create_key(
+    data: Annotated[
+        Path | None, typer.Option("--data", help="The network's data folder; else the network running here.")
+    ] = None,
+    name: Annotated[str, typer.Option("--name", help="What the key is for.")] = "",
+    team: Annotated[str, typer.Option("--team", help="Whose key it is; a team sees its own jobs only.")] = LOCAL_TEAM,
+) -> None:
+    """Create an API key. It is shown once; only its keyed HMAC is stored."""
+    try:
+        folder = data or _running_data_dir()
+        if not (folder / LEDGER_NAME).exists():
+            raise SetupError(f"{folder} holds no network; start one there with: meadow up --data {folder}")
+        secret = load_or_create_secret(folder / "keys" / API_KEY_SECRET, SERVER_SECRET_BYTES)
+        key = new_api_key()
+        add_key_directly(
+            folder / LEDGER_NAME,
+            ApiKey(
+                key_id=new_id(),
+                team_id=team,
+                name=name,
+                prefix=key.prefix,
+                mac=key_mac(secret, key.text),
+                created_ms=now_ms(),
+            ),
+        )
+    except DispatcherError as error:
+        raise _fail(error) from error
+    typer.echo(key.text)
+    typer.echo("Keep it: it is not shown again.", err=True)
+
+
+@key_app.callback()
+def _keys() -> None:
+    """Manage labs' API keys."""
+
+
+def _running_data_dir() -> Path:
+    network = read_network(read_lab_settings().state_dir)
+    if network is None:
+        raise SetupError("no network runs on this machine; give the network's data folder with --data")
+    return Path(network.data_dir)
+
+
+@app.command()
+def demo(
+    out: Annotated[Path, typer.Option("--out", help="Folder for all it makes.")] = Path("demo-out"),
+    nodes: Annotated[int, typer.Option("--nodes", min=1, max=50, help="Nodes to run.")] = 5,
+    keep: Annotated[bool, typer.Option("--keep", help="Leave the network running afterwards.")] = False,
+) -> None:
+    """Run the whole network on a bundled site: pages, documents, a dataset, anchors, payments, verification."""
+    from dispatcher.demo.run import run_demo
+
+    try:
+        passed = asyncio.run(run_demo(out, nodes=nodes, keep=keep))
+    except DispatcherError as error:
+        raise _fail(error) from error
+    if not passed:
+        raise typer.Exit(1)
+
+
+def main() -> None:
+    """Entry point of the command."""
+    app()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,269 @@
+"""Leases jobs off the frontier, passes them through the gate and hands them to nodes."""
+
+import asyncio
+import contextlib
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import structlog
+
+from dispatcher import retry_policy
+from dispatcher.batch_events import BatchEvents
+from dispatcher.compliance import Decision
+from dispatcher.errors import StoreError
+from dispatcher.frontier import DEFAULT_POOL, Frontier, FrontierJob, Lease
+from dispatcher.gate import Gate, Passage
+from dispatcher.job_signer import JobSigner
+from dispatcher.jobs import Batch, Job, JobState
+from dispatcher.ledger import Ledger
+from dispatcher.matching import Wanted, choose
+from dispatcher.node_sessions import InFlight, LinkClosed, Nodes
+from protocol import limits
+from protocol.job import Job as NodeJob
+
+_log = structlog.get_logger("scheduler")
+_LEASE_LIMIT = 64
+_IDLE_S = 0.5
+_GATE_LEASE_MS = 30_000
+"""Twice what a robots.txt may take: how long a job of a dispatcher that died at the gate stays out."""
+_ANSWER_MARGIN_MS = 15_000
+_LATER_MS = 30_000
+_MAX_EXCLUSIONS = 100_000
+
+
+@dataclass(frozen=True, slots=True)
+class Randomness:
+    """Randomness passed in: `below(n)` an integer in 0..n-1, `fraction()` a float in 0..1."""
+
+    below: Callable[[int], int]
+    fraction: Callable[[], float]
+
+
+class Exclusions:
+    """Which nodes refused or failed a job before, as far as this process remembers."""
+
+    def __init__(self) -> None:
+        self._nodes: OrderedDict[str, frozenset[str]] = OrderedDict()
+
+    def add(self, job_id: str, node_key: str) -> None:
+        """Remember that this node is not the one for this job."""
+        self._nodes[job_id] = self._nodes.get(job_id, frozenset()) | {node_key}
+        self._nodes.move_to_end(job_id)
+        while len(self._nodes) > _MAX_EXCLUSIONS:
+            self._nodes.popitem(last=False)
+
+    def of(self, job_id: str) -> frozenset[str]:
+        """Return the nodes to leave out."""
+        return self._nodes.get(job_id, frozenset())
+
+    def forget(self, job_id: str) -> None:
+        """The job has ended."""
+        self._nodes.pop(job_id, None)
+
+
+class Scheduler:
+    """The loops that keep jobs moving. Everything it knows can be rebuilt from the ledger and the frontier."""
+
+    def __init__(
+        self,
+        *,
+        ledger: Ledger,
+        frontier: Frontier,
+        nodes: Nodes,
+        gate: Gate,
+        signer: JobSigner,
+        events: BatchEvents,
+        exclusions: Exclusions,
+        clock: Callable[[], int],
+        randomness: Randomness,
+    ) -> None:
+        self._ledger, self._frontier, self._nodes, self._gate = ledger, frontier, nodes, gate
+        self._signer, self._events, self._exclusions = signer, events, exclusions
+        self._clock, self._randomness = clock, randomness
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._wake = asyncio.Event()
+        self._stopping = False
+        self._must_rebuild = False
+
+    def request_rebuild(self) -> None:
+        """The frontier missed something that the ledger has: rebuild it at the next upkeep."""
+        self._must_rebuild = True
+
+    def wake(self) -> None:
+        """There is something new to lease."""
+        self._wake.set()
+
+    def stop(self) -> None:
+        """Lease no more; what is in hand goes on."""
+        self._stopping = True
+        self._wake.set()
+
+    async def rebuild(self) -> int:
+        """Put every unfinished job of the ledger on the frontier; how many were not there."""
+        self._gate.forget_paces()
+        added, after = 0, ""
+        while jobs := await self._ledger.unfinished(after_job_id=after):
+            added += await self._frontier.add([frontier_job(job) for job in jobs])
+            after = jobs[-1].job_id
+        await self._frontier.mark_rebuilt()
+        self.wake()
+        return added
+
+    async def run(self) -> None:
+        """Lease and dispatch until stopped. A store that fails is tried again; nothing is lost meanwhile."""
+        while not self._stopping:
+            try:
+                if not await self.lease_once():
+                    await self._sleep_until_due()
+            except StoreError as error:
+                _log.warning("scheduler_store_error", error=str(error))
+                await asyncio.sleep(1.0)
+        await self.settle_tasks()
+
+    async def settle_tasks(self) -> None:
+        """Wait until every lease taken so far is handed over or given back."""
+        while self._tasks:
+            await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def keep_house(self) -> None:
+        """Once: expired leases back, overdue jobs failed, a lost frontier rebuilt. Called every second."""
+        now_ms = self._clock()
+        if self._must_rebuild or not await self._frontier.is_intact():
+            _log.warning("frontier_rebuilt", added=await self.rebuild())
+            self._must_rebuild = False
+        expired = await self._frontier.expire(now_ms=now_ms)
+        for job_id in expired:
+            await self._ledger.note_attempt(
+                job_id, reason="lease_expired", detail="the node did not answer in time", now_ms=now_ms
+            )
+        if expired:
+            self.wake()
+        for job in await self._ledger.overdue(now_ms):
+            await self.fail(job, reason=job.reason or "deadline", detail=job.detail or "no node fetched it in time")
+
+    async def fail(self, job: Job, *, reason: str, detail: str) -> None:
+        """End a job as failed."""
+        await self._ledger.fail(job.job_id, reason=reason, detail=detail, now_ms=self._clock())
+        await self._forget(job)
+
+    async def refuse(self, job: Job, *, reason: str, detail: str) -> None:
+        """End a job as refused: free of charge."""
+        await self._ledger.refuse(job.job_id, reason=reason, detail=detail, now_ms=self._clock())
+        await self._forget(job)
+
+    async def try_again(self, job: Job, token: int, *, delay_ms: int) -> None:
+        """Put a leased job back."""
+        await self._frontier.release(job.job_id, token, not_before_ms=self._clock() + delay_ms)
+        self.wake()
+
+    async def _forget(self, job: Job) -> None:
+        await self._frontier.finish(job.job_id)
+        self._exclusions.forget(job.job_id)
+        self._events.ended(job.batch_id)
+        self.wake()
+
+    async def lease_once(self) -> bool:
+        """Lease what may be fetched now and begin to hand it over; False where there was nothing to do."""
+        limit = min(_LEASE_LIMIT, self._nodes.free_slots() - len(self._tasks))
+        if limit <= 0:
+            return False
+        leases = await self._frontier.lease(DEFAULT_POOL, limit=limit, now_ms=self._clock(), lease_ms=_GATE_LEASE_MS)
+        if not leases:
+            return False
+        jobs = {job.job_id: job for job in await self._ledger.jobs([lease.job_id for lease in leases])}
+        batches = await self._ledger.job_options(list({job.batch_id for job in jobs.values()}))
+        for lease in leases:
+            job = jobs.get(lease.job_id)
+            task = asyncio.ensure_future(self._dispatch(lease, job, batches[job.batch_id] if job else None))
+            self._tasks.add(task)
+            task.add_done_callback(self._task_done)
+        return True
+
+    def _task_done(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        self._wake.set()
+        if not task.cancelled() and (error := task.exception()) is not None:
+            _log.error("dispatch_failed", error=str(error), exc_info=error)
+
+    async def _sleep_until_due(self) -> None:
+        self._wake.clear()
+        self._nodes.capacity_changed.clear()
+        due_ms = await self._frontier.next_due_ms(DEFAULT_POOL) if self._nodes.free_slots() else None
+        wait_s = _IDLE_S if due_ms is None else min(_IDLE_S, max(0.001, (due_ms - self._clock()) / 1000))
+        waits = [asyncio.ensure_future(event.wait()) for event in (self._wake, self._nodes.capacity_changed)]
+        try:
+            await asyncio.wait(waits, timeout=wait_s, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for wait in waits:
+                wait.cancel()
+
+    async def _dispatch(self, lease: Lease, job: Job | None, batch: Batch | None) -> None:
+        if job is None or batch is None or job.state is not JobState.QUEUED:
+            await self._frontier.finish(lease.job_id)
+            return
+        try:
+            passage = await self._gate.pass_through(job.url)
+            verdict = passage.verdict
+            if verdict.decision is Decision.DENY:
+                await self.refuse(job, reason=verdict.code, detail=verdict.detail)
+            elif verdict.decision is Decision.LATER:
+                await self._frontier.postpone_host(job.host, self._clock() + _LATER_MS)
+                await self.try_again(job, lease.token, delay_ms=_LATER_MS)
+            elif not await self._hand_over(lease, job, batch, passage):
+                await self.try_again(job, lease.token, delay_ms=retry_policy.REFUSED_BY_OWNER_DELAY_MS)
+        except StoreError as error:
+            _log.warning("dispatch_store_error", job_id=job.job_id, error=str(error))
+            with contextlib.suppress(StoreError):
+                await self.try_again(job, lease.token, delay_ms=retry_policy.FIRST_DELAY_MS)
+
+    async def _hand_over(self, lease: Lease, job: Job, batch: Batch, passage: Passage) -> bool:
+        wanted = Wanted(purpose=batch.options.purpose, excluded=self._exclusions.of(job.job_id))
+        view = choose((session.view() for session in self._nodes.all()), wanted, pick=self._randomness.below)
+        session = self._nodes.get(view.node_key) if view is not None else None
+        if session is None:
+            return False
+        now_ms = self._clock()
+        node_job = NodeJob(
+            job_id=job.job_id,
+            lease=lease.token,
+            node_key=session.node_key,
+            url=job.url,
+            purpose=batch.options.purpose,
+            accept_language=batch.options.accept_language,
+            issued_ms=now_ms,
+            expires_ms=now_ms + limits.JOB_LIFETIME_MS,
+        )
+        statement = self._signer.sign_job(node_job)
+        job_hash = statement.digest()
+        session.in_flight[job.job_id] = InFlight(
+            job=node_job,
+            job_hash=job_hash,
+            host=job.host,
+            batch_id=job.batch_id,
+            robots_hash=passage.rules.digest if passage.rules else None,
+            sent_ms=now_ms,
+        )
+        try:
+            assigned = await self._frontier.assign(
+                job.job_id,
+                lease.token,
+                node_key=session.node_key,
+                job_hash=job_hash,
+                expires_ms=now_ms + node_job.timeout_ms + _ANSWER_MARGIN_MS,
+            )
+            if assigned:
+                await session.link.send_statement(statement)
+                return True
+        except LinkClosed:
+            pass
+        except BaseException:
+            self._nodes.done(session, job.job_id)
+            raise
+        self._nodes.done(session, job.job_id)
+        return False
+
+
+def frontier_job(job: Job) -> FrontierJob:
+    """Return what the frontier needs to know of a job."""
+    return FrontierJob(job_id=job.job_id, host=job.host, priority=job.priority)

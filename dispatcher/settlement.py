@@ -1,0 +1,159 @@
+"""From a node's signed record and its body to a stored result, a credit and a log entry: all of it or nothing."""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+from dispatcher import retry_policy
+from dispatcher.frontier import Frontier
+from dispatcher.jobs import TERMINAL, Batch, Job, JobState
+from dispatcher.ledger import Ledger, NewResult
+from dispatcher.node_sessions import NodeSession
+from dispatcher.objects import ObjectStore
+from protocol.bodies import decode_body
+from protocol.errors import BodyError, NotForMe
+from protocol.messages import Ack
+from protocol.record import Record, open_record
+from protocol.statements import Statement
+from protocol.urls import NO_TEST_SITES, Refusal, TestSites, check_url
+from provenance import tariff
+
+BODY = "body"
+_BUSY = frozenset({429, 503})
+_INLINE_DECODE_BYTES = 262_144
+"""Bodies up to this size are decoded on the event loop (about a millisecond); larger ones in a thread."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of a result. `job` and `record` are set where the result is genuine; `busy` where the target asked
+    for patience (429, 503) and the page is not a result but a reason to wait."""
+
+    ack: Ack
+    job: Job | None = None
+    record: Record | None = None
+    busy: bool = False
+
+
+def body_name(record: Record) -> str:
+    """Return the object name of a record's body: its hash, and the encoding it is stored in."""
+    return f"{record.body_hash}.{record.content_encoding}"
+
+
+class Settlement:
+    """Verifies results and settles them. `hold_ms` is how long a credit stays pending."""
+
+    def __init__(
+        self,
+        *,
+        ledger: Ledger,
+        frontier: Frontier,
+        objects: ObjectStore,
+        clock: Callable[[], int],
+        hold_ms: int,
+        test_sites: TestSites = NO_TEST_SITES,
+    ) -> None:
+        self._ledger, self._frontier, self._objects = ledger, frontier, objects
+        self._clock, self._hold_ms, self._test_sites = clock, hold_ms, test_sites
+
+    async def settle(self, session: NodeSession, statement: Statement, body: memoryview) -> Outcome:
+        """Settle one result of a node; ProtocolError where the statement itself is not a genuine record of this node.
+
+        After this returns an Ack, whatever the outcome, the node may forget the body: what is stored is durable.
+        """
+        node_key = session.node_key
+        record = open_record(statement)
+        if record.node_key != node_key:
+            raise NotForMe("the record is signed by another node than this session's")
+        found = await self._ledger.jobs([record.job_id])
+        if not found:
+            return Outcome(_ack(record, "stale", "no such job"))
+        job = found[0]
+        if job.state in TERMINAL or job.state is JobState.FETCHED:
+            return Outcome(await self._repeat(record, statement))
+        holder = await self._frontier.holder(record.job_id)
+        if holder is None or (holder.token, holder.node_key) != (record.lease, node_key):
+            return Outcome(_ack(record, "stale", "the lease has passed to another"))
+        batch = (await self._ledger.job_options([job.batch_id]))[job.batch_id]
+        fault = self._disagreement(record, job, batch, holder.job_hash)
+        if fault is None:
+            try:
+                fault = await _body_fault(record, body)
+            except BodyError as error:
+                fault = str(error)
+        if fault is not None:
+            return Outcome(_ack(record, "rejected", fault), job, record)
+        if record.status in _BUSY and job.attempts + 1 < retry_policy.MAX_ATTEMPTS:
+            return Outcome(_ack(record, "noted", "the site asks to come back later"), job, record, busy=True)
+        await self._objects.put(BODY, body_name(record), bytes(body))
+        now_ms = self._clock()
+        in_flight = session.in_flight.get(record.job_id)
+        settled = await self._ledger.store_result(
+            NewResult(
+                job_id=record.job_id,
+                node_key=node_key,
+                wallet=record.wallet,
+                record=statement.to_bytes(),
+                body_hash=record.body_hash,
+                body_bytes=record.body_bytes,
+                wire_bytes=record.wire_bytes,
+                robots_hash=in_flight.robots_hash if in_flight else None,
+                stored_ms=now_ms,
+                reward=tariff.reward(record.mode, record.wire_bytes, record.status),
+                hold_until_ms=now_ms + self._hold_ms,
+            )
+        )
+        ack = Ack(
+            job_id=record.job_id,
+            lease=record.lease,
+            outcome=settled.outcome,
+            reward=settled.reward,
+            log_index=settled.log_index,
+        )
+        return Outcome(ack, job, record)
+
+    async def _repeat(self, record: Record, statement: Statement) -> Ack:
+        stored = (await self._ledger.results([record.job_id])).get(record.job_id)
+        if stored is None or stored.record != statement.to_bytes():
+            return _ack(record, "stale", "the job has ended")
+        credit = (await self._ledger.credits_of([record.job_id])).get(record.job_id)
+        return Ack(
+            job_id=record.job_id,
+            lease=record.lease,
+            outcome="duplicate",
+            reward=credit.amount if credit else 0,
+            log_index=stored.log_index,
+        )
+
+    def _disagreement(self, record: Record, job: Job, batch: Batch, job_hash: str) -> str | None:
+        for field, got, expected in (
+            ("job_hash", record.job_hash, job_hash),
+            ("url", record.url, job.url),
+            ("purpose", record.purpose, batch.options.purpose),
+            ("mode", record.mode, "direct"),
+        ):
+            if got != expected:
+                return f"the record's {field} is not the job's"
+        if not 100 <= record.status <= 599:
+            return f"the record's status {record.status} is not one of HTTP's"
+        for visited in (*record.hops, record.final_url):
+            if isinstance(check_url(visited, test_sites=self._test_sites), Refusal):
+                return "the record's hops or final_url may not be fetched"
+        return None
+
+
+async def _body_fault(record: Record, body: memoryview) -> str | None:
+    if len(body) != record.wire_bytes:
+        return "the record's wire_bytes is not the body's length"
+    if len(body) <= _INLINE_DECODE_BYTES:
+        decoded, digest = decode_body(body, record.content_encoding)
+    else:
+        decoded, digest = await asyncio.to_thread(decode_body, body, record.content_encoding)
+    if digest != record.body_hash or len(decoded) != record.body_bytes:
+        return "the body does not match the record's body_hash and body_bytes"
+    return None
+
+
+def _ack(record: Record, outcome: Literal["stale", "rejected", "noted"], reason: str) -> Ack:
+    return Ack(job_id=record.job_id, lease=record.lease, outcome=outcome, reason=reason)
