@@ -140,7 +140,11 @@ async def _open_frontier(stack: AsyncExitStack, options: UpOptions, settings: Di
         stack.push_async_callback(valkey.stop)
         url = valkey.url
     # An unknown host gets one visit at a time until its robots.txt is read and its pace set.
-    frontier = await open_redis_frontier(url, default_pace=HostPace(delay_ms=settings.host_delay_ms, max_concurrent=1))
+    pace = HostPace(delay_ms=settings.host_delay_ms, max_concurrent=1)
+    try:
+        frontier = await open_redis_frontier(url, default_pace=pace)
+    except SetupError as error:
+        raise SetupError(_named("MEADOW_REDIS_URL", settings.redis_url, error)) from error
     stack.push_async_callback(frontier.close)
     return frontier
 
@@ -173,8 +177,13 @@ async def _prepare_chain(
             await chain.prepare_simulator(keys.mint)
             mint = str(keys.mint.pubkey())
     except ProvenanceError as error:
-        raise SetupError(f"the Solana chain cannot be used: {error}") from error
+        raise SetupError(_named("MEADOW_SOLANA_URL", settings.solana_url, error)) from error
     return await read_facts(rpc, operator=str(keys.wallet.pubkey()), mint=mint, genesis_hash=genesis_hash)
+
+
+def _named(setting: str, value: str | None, error: Exception) -> str:
+    """Say which setting an address came from, where it came from one."""
+    return str(error) if value is None else f"{setting}: {error}"
 
 
 async def _publish_identity(tiles: LocalTiles, keys: OperatorKeys, origin: str, facts: ChainFacts) -> JobSigner:

@@ -169,11 +169,20 @@ async def _verify(run: _Run) -> None:
         )
         await process.wait()
     run.seconds["verify"] = time.monotonic() - started
-    lines = (run.out / "verify.txt").read_text(errors="replace").rstrip().splitlines()
+    lines = [line.rstrip() for line in (run.out / "verify.txt").read_text(errors="replace").rstrip().splitlines()]
     run.verified = process.returncode == 0 and "RESULT: nothing failed" in lines
-    for line in (line for line in lines if not line.lstrip()[:3].strip().isdecimal()):
+    for line in _without_rows(lines):
         run.console.print(f"  {line}", markup=False)
     run.console.print(f"  {run.seconds['verify']:.1f} s\n")
+
+
+def _without_rows(lines: list[str]) -> list[str]:
+    """Leave the table of single rows out of an auditor's report: it stands in `verify.txt`."""
+    if "Rows" not in lines:
+        return lines
+    start = lines.index("Rows")
+    end = next((i for i in range(start, len(lines)) if not lines[i].strip()), len(lines))
+    return [*lines[:start], f"Rows: one line each in the report, {end - start - 2} lines", *lines[end:]]
 
 
 async def _command(run: _Run, name: str, arguments: list[str]) -> bytes:
@@ -198,7 +207,8 @@ async def _command(run: _Run, name: str, arguments: list[str]) -> bytes:
 def _report(run: _Run) -> None:
     assert run.ready is not None
     console, state = run.console, run.state
-    table = Table(title="What happened", show_header=False, title_justify="left")
+    table = Table("", "", title="What happened", show_header=False, title_justify="left")
+    table.columns[1].overflow = "fold"
     table.add_row("pages asked for", str(len(DEMO_PATHS)))
     for name, number in sorted(run.states.items()):
         table.add_row(f"  {name}", str(number))
@@ -229,10 +239,11 @@ def _report(run: _Run) -> None:
         console.print(f"  {what:42} {run.out / path}", markup=False)
     console.print("Try next", style="bold")
     for command in (
-        "meadow up &",
-        "meadow scrape https://example.org --out pages",
-        f"meadow-node log --data {run.out}/network/nodes/1",
-        f"meadow-verify dataset {run.out}/dataset --log {run.out}/network/log --solana URL",
+        "meadow up &                                          # a network of your own",
+        "meadow scrape https://example.org --out pages        # a page of the real web, through it",
+        f"meadow-node log --data {run.out}/network/nodes/1    # what a sharer sees",
+        "meadow-node terms                                    # what a sharer agrees to",
+        "meadow-verify dataset --help                         # with --solana URL while a network runs (--keep)",
     ):
         console.print(f"  .venv/bin/{command}", markup=False)
 
