@@ -69,7 +69,7 @@ class Selection:
 
     def __init__(self) -> None:
         self._first_of: dict[bytes, str] = {}
-        self._dropped: list[DroppedInput] = []
+        self.dropped: list[DroppedInput] = []
         self.rows = 0
 
     def admit(self, candidate: Row | DroppedInput) -> DroppedInput | None:
@@ -82,7 +82,7 @@ class Selection:
         if drop is None:
             self.rows += 1
         else:
-            self._dropped.append(drop)
+            self.dropped.append(drop)
         return drop
 
     def _judge(self, row: Row) -> DroppedInput | None:
@@ -104,8 +104,8 @@ class Selection:
             created_ms=seal.created_ms,
             rows=self.rows,
             files=files,
-            dropped=tuple(self._dropped),
-            drop_reasons=dict(Counter(drop.reason for drop in self._dropped).most_common()),
+            dropped=tuple(self.dropped),
+            drop_reasons=dict(Counter(drop.reason for drop in self.dropped).most_common()),
             root=seal.root,
             statement=seal.statement,
             statement_log_index=seal.statement_log_index,

@@ -7,6 +7,7 @@ also the row's line in `data.jsonl`. The tree's root stands in a statement that 
 """
 
 import hashlib
+from collections.abc import Sequence
 from typing import Literal
 
 import msgspec
@@ -68,10 +69,19 @@ class Row(RowContent, frozen=True, kw_only=True, forbid_unknown_fields=True):
     provenance: RowProvenance
 
 
+class DroppedInput(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A page that did not become a row, and why."""
+
+    url: str
+    reason: str
+    detail: str = ""
+
+
 class DatasetStatement(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The dispatcher's signed word on a dataset: the payload of a statement of kind DATASET, an entry of the log.
 
-    `root` is the RFC 6962 root over the rows, lower-case hexadecimal; `signer` is the dispatcher's job key.
+    `root` is the RFC 6962 root over the rows, lower-case hexadecimal; `dropped_hash` is that of the pages which did not
+    become rows, see `dropped_hash`; `signer` is the dispatcher's job key.
     """
 
     v: Literal[1] = 1
@@ -79,6 +89,7 @@ class DatasetStatement(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
     batch_id: Uuid7Text
     rows: Uint
     root: Sha256Text
+    dropped_hash: Sha256Text
     created_ms: Uint
     signer: PublicKeyText
 
@@ -100,6 +111,11 @@ def with_provenance(content: RowContent, provenance: RowProvenance) -> Row:
     return Row(**{name: getattr(content, name) for name in RowContent.__struct_fields__}, provenance=provenance)
 
 
+def dropped_hash(dropped: Sequence[DroppedInput]) -> str:
+    """SHA-256 of the canonical JSON of the list of pages that did not become rows, lower-case hexadecimal."""
+    return hashlib.sha256(msgspec.json.encode(tuple(dropped))).hexdigest()
+
+
 def row_leaf(row: Row) -> bytes:
     """Return the bytes of the row's leaf in the dataset's tree: its canonical JSON."""
     return encode_canonical(row)
@@ -112,14 +128,6 @@ class ManifestFile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     bytes: Uint
     sha256: Sha256Text
     rows: Uint
-
-
-class DroppedInput(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A page that did not become a row, and why."""
-
-    url: str
-    reason: str
-    detail: str = ""
 
 
 class Manifest(msgspec.Struct, frozen=True, kw_only=True):

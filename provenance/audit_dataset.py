@@ -6,7 +6,7 @@ from typing import NamedTuple, Protocol
 
 import msgspec
 
-from protocol.dataset import DatasetStatement, Manifest, row_leaf
+from protocol.dataset import DatasetStatement, Manifest, dropped_hash, row_leaf
 from protocol.errors import ProtocolError
 from protocol.job import Certificate, open_certificate
 from protocol.keys import from_base64url
@@ -177,6 +177,8 @@ def _check_fields(signed: DatasetStatement, manifest: Manifest) -> StepResult:
         said, stated = getattr(signed, name), getattr(manifest, name)
         if said != stated:
             return failed(step, f"its {name} is {said!r}, the manifest's {stated!r}")
+    if signed.dropped_hash != dropped_hash(manifest.dropped):
+        return failed(step, "the manifest's list of dropped pages is not the one that was signed")
     return ok(step, f"{signed.rows} rows with root {signed.root}, signed by {signed.signer}")
 
 

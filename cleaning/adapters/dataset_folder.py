@@ -66,6 +66,11 @@ class DatasetWriter:
         """Rows written so far."""
         return self._selection.rows
 
+    @property
+    def dropped(self) -> tuple[DroppedInput, ...]:
+        """What did not become a row so far."""
+        return tuple(self._selection.dropped)
+
     def add(self, candidate: Row | DroppedInput) -> DroppedInput | None:
         """Write a row, or note a drop. Returns the drop when the input did not become a row."""
         drop = self._selection.admit(candidate)

@@ -30,6 +30,7 @@ from protocol.dataset import (
     Row,
     RowProvenance,
     content_hash,
+    dropped_hash,
     row_leaf,
     with_provenance,
 )
@@ -139,6 +140,7 @@ class DatasetBuilder:
                 batch_id=building.batch_id,
                 rows=len(leaves),
                 root=root,
+                dropped_hash=dropped_hash(writer.dropped),
                 created_ms=created_ms,
                 signer=self._signer.job_key.public,
             ),

@@ -31,6 +31,7 @@ from protocol.dataset import (
     RowProvenance,
     RowTable,
     content_hash,
+    dropped_hash,
     row_leaf,
     with_provenance,
 )
@@ -69,6 +70,7 @@ CHECKPOINTS = (5, 256, 290, RECORDS + 1)
 """The last one holds the dataset's statement too."""
 PAID_RECORDS = 280
 CREATED_MS = 1_790_000_000_000
+DROPPED = (DroppedInput(url="https://site.example/x", reason="no_text"),)
 DATASET_ID, BATCH_ID = uuid7(CREATED_MS, bytes(10)), uuid7(CREATED_MS, bytes(9) + b"b")
 
 
@@ -195,6 +197,7 @@ def write_dataset(network: Network, rows: Sequence[Row], job_key: SigningKey) ->
         batch_id=BATCH_ID,
         rows=len(rows),
         root=root,
+        dropped_hash=dropped_hash(DROPPED),
         created_ms=CREATED_MS,
         signer=job_key.public,
     )
@@ -210,7 +213,7 @@ def write_dataset(network: Network, rows: Sequence[Row], job_key: SigningKey) ->
         created_ms=CREATED_MS,
         rows=len(rows),
         files=tuple(files),
-        dropped=(DroppedInput(url="https://site.example/x", reason="no_text"),),
+        dropped=DROPPED,
         drop_reasons={"no_text": 1},
         root=root,
         statement=to_base64url(statement),

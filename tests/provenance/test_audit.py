@@ -110,6 +110,16 @@ def test_any_flipped_byte_of_the_parquet_file(network: Any, solana_url: str, ver
     assert "manifest" in run.failed()
 
 
+def test_a_dropped_page_taken_off_the_manifest_is_named(network: Any, solana_url: str, verify: Verify) -> None:
+    manifest = network.manifest()
+    assert manifest.dropped
+    forged = msgspec.structs.replace(manifest, dropped=(), drop_reasons={})
+    (network.dataset / "manifest.json").write_bytes(msgspec.json.encode(forged))
+    run = verify("dataset", network.dataset, "--log", network.log, "--solana", solana_url, "--json")
+    assert run.code == 1
+    assert run.failed() == {"dataset statement"}
+
+
 def rewrite_parquet(folder: Path, change: Callable[[Row], Row]) -> None:
     """Write the Parquet file again, its third row changed."""
     from cleaning.adapters.parquet_dataset import ParquetFile, read_parquet

@@ -1,6 +1,6 @@
 """The fixed keys, times and payloads that every vector is made of. The seeds are public: never use them elsewhere."""
 
-from protocol.dataset import DatasetStatement, RowContent, RowLink, RowTable
+from protocol.dataset import DatasetStatement, DroppedInput, RowContent, RowLink, RowTable, dropped_hash
 from protocol.job import Job, issue_certificate
 from protocol.keys import SigningKey
 from protocol.messages import Hello
@@ -96,7 +96,15 @@ def record(**changed: object) -> Record:
 def dataset_statement() -> DatasetStatement:
     """Make the fixed dataset's statement."""
     return DatasetStatement(
-        dataset_id=DATASET_ID, batch_id=BATCH_ID, rows=3, root="5a" * 32, created_ms=NOW_MS, signer=JOB_KEY.public
+        dataset_id=DATASET_ID,
+        batch_id=BATCH_ID,
+        rows=3,
+        root="5a" * 32,
+        dropped_hash=dropped_hash(
+            [DroppedInput(url="https://example.org/gone", reason="http_status", detail="status 410")]
+        ),
+        created_ms=NOW_MS,
+        signer=JOB_KEY.public,
     )
 
 
