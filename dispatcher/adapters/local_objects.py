@@ -1,6 +1,6 @@
 """The object store in a local folder.
 
-    <root>/<kind>/<characters 1-2 of the name>/<characters 3-4>/<name>
+    <root>/<kind>/<characters 1-2 of the name>/<name>
     <root>/.incoming/<temporary name>
 
 An object is written to `.incoming`, synced, renamed, and its folder synced: under its name it is complete or absent,
@@ -12,7 +12,7 @@ import contextlib
 import errno
 import os
 import re
-import tempfile
+import secrets
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -54,7 +54,7 @@ class LocalObjects(ObjectStore):
     def _path(self, kind: str, name: str) -> Path:
         if not _KIND.fullmatch(kind) or not _NAME.fullmatch(name):
             raise ObjectError(f"an object is named by a kind and a lower-case SHA-256, not by {kind!r} and {name!r}")
-        return self._root / kind / name[:2] / name[2:4] / name
+        return self._root / kind / name[:2] / name
 
     def _put(self, path: Path, data: bytes) -> None:
         try:
@@ -72,16 +72,21 @@ class LocalObjects(ObjectStore):
             raise ObjectError(f"cannot store {path}: {error.strerror}; check the folder and its mode") from error
 
     def _write(self, path: Path, data: bytes) -> None:
-        descriptor, name = tempfile.mkstemp(dir=self._incoming)
-        temporary = Path(name)
+        # Each call into the system gives the interpreter away and waits to get it back: hence as few as can be.
+        temporary = self._incoming / f"{os.getpid()}.{secrets.token_hex(16)}"
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         try:
-            with os.fdopen(descriptor, "wb") as file:
-                file.write(data)
-                file.flush()
+            try:
+                rest = memoryview(data)
+                while rest:
+                    rest = rest[os.write(descriptor, rest) :]
                 os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
             temporary.replace(path)
-        finally:
+        except BaseException:
             temporary.unlink(missing_ok=True)
+            raise
 
     def _make_folder(self, folder: Path) -> None:
         """Make a folder and those above it, each durable in its parent before it is used."""

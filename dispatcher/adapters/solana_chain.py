@@ -17,7 +17,7 @@ from provenance.tariff import TOKEN_DECIMALS
 SIMULATED_LAMPORTS = 1_000 * 10**9
 SIMULATED_SUPPLY = 10**15
 _WORKING_LAMPORTS = 10_000_000
-_POLL_S = 0.1
+_POLL_S = 0.4
 
 
 class SolanaChain:

@@ -1,0 +1,1 @@
+"""What things cost on this machine: `python -m bench [name...]`. Prints tables; asserts nothing about time."""
