@@ -11,6 +11,7 @@ from aiohttp import web
 from cleaning.adapters.worker_pool import WorkerPool
 from dispatcher.adapters.console_page import ConsolePage
 from dispatcher.adapters.dataset_builder import DatasetBuilder
+from dispatcher.adapters.health import Health
 from dispatcher.adapters.http_robots import HttpRobots
 from dispatcher.adapters.lab_api import LabApi
 from dispatcher.adapters.lab_errors import json_crashes, json_errors
@@ -194,14 +195,10 @@ async def assemble(stack: AsyncExitStack, base: Foundations, settings: Dispatche
     app.add_routes(ConsolePage(ledger=ledger, nodes=nodes, facts=base.facts, origin=base.origin, clock=now_ms).routes())
     metrics = Metrics(ledger=ledger, frontier=frontier, nodes=nodes, cleaning=cleaning)
     app.router.add_get("/metrics", metrics.handle)
-    app.router.add_get("/healthz", _healthz)
+    app.router.add_get("/healthz", Health(ledger=ledger, frontier=frontier).handle)
     gateway.add_routes(app)
     await scheduler.rebuild()
     return Dispatcher(app, nodes, gateway, scheduler, cleaning, log, payouts)
-
-
-async def _healthz(_: web.Request) -> web.Response:
-    return web.json_response({"ok": True})
 
 
 def _default(value: int | None, default: int) -> int:
