@@ -39,11 +39,11 @@ schema: $(STAMP)
 # Needs `uv`; writes versions and hashes for every platform, and no host name.
 lock:
 	uv pip compile --universal --python-version 3.11 --generate-hashes --custom-compile-command "make lock" \
-		--extra dev pyproject.toml -o requirements/dev.lock
+		--extra dev pyproject.toml -o requirements.lock
 
-$(STAMP): requirements/dev.lock pyproject.toml
+$(STAMP): requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Meadow needs Python 3.11 or newer; this is " + sys.version.split()[0] + ". Try: make PYTHON=python3.12")'
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@touch $(STAMP)
