@@ -7,7 +7,8 @@ come back in the same moment.
 BASE_MS = 500
 CEILING_MS = 60_000
 STABLE_SESSION_MS = 60_000
-"""A session that lasted this long proves the dispatcher well: the next wait starts from the base again."""
+"""A session that lasted this long, or brought an acknowledged result, proves the dispatcher well: the next wait starts
+from the base again."""
 
 
 class Backoff:
@@ -22,7 +23,7 @@ class Backoff:
         self.failures += 1
         return int(interval * random)
 
-    def session_ended(self, lasted_ms: int) -> None:
-        """Take note of how long a session was open."""
-        if lasted_ms >= STABLE_SESSION_MS:
+    def session_ended(self, lasted_ms: int, *, acknowledged: int) -> None:
+        """Take note of how long a session was open, and how many of its results were acknowledged."""
+        if lasted_ms >= STABLE_SESSION_MS or acknowledged:
             self.failures = 0

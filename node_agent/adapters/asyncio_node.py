@@ -92,11 +92,13 @@ class AsyncioNode:
             session = await self._until_stopped(self._open(http))
             if session is None:
                 return
-            opened_ms = self._now_ms()
+            opened_ms, acknowledged = self._now_ms(), self._jobs.acknowledged
             try:
                 wait_ms = await self._serve(session)
             finally:
-                self._backoff.session_ended(self._now_ms() - opened_ms)
+                self._backoff.session_ended(
+                    self._now_ms() - opened_ms, acknowledged=self._jobs.acknowledged - acknowledged
+                )
         except DispatcherUntrusted:
             raise
         except DispatcherError as error:

@@ -45,9 +45,17 @@ def test_backoff_doubles_to_a_ceiling_and_starts_anew_after_a_stable_session() -
     assert longest[:8] == [500, 1_000, 2_000, 4_000, 8_000, 16_000, 32_000, 60_000]
     assert longest[9] == CEILING_MS
     assert backoff.wait_ms(0.0) == 0
-    backoff.session_ended(STABLE_SESSION_MS - 1)
+    backoff.session_ended(STABLE_SESSION_MS - 1, acknowledged=0)
     assert backoff.wait_ms(0.5) == CEILING_MS // 2
-    backoff.session_ended(STABLE_SESSION_MS)
+    backoff.session_ended(STABLE_SESSION_MS, acknowledged=0)
+    assert backoff.wait_ms(0.5) == BASE_MS // 2
+
+
+def test_backoff_starts_anew_after_a_short_session_that_brought_an_acknowledged_result() -> None:
+    backoff = Backoff()
+    for _ in range(10):
+        backoff.wait_ms(0.5)
+    backoff.session_ended(50, acknowledged=1)
     assert backoff.wait_ms(0.5) == BASE_MS // 2
 
 
