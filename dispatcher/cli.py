@@ -1,7 +1,7 @@
 """The command `meadow`: run a network, manage its keys, and, as a lab, scrape pages and build datasets."""
 
 import asyncio
-import sys
+import os
 from pathlib import Path
 from typing import Annotated
 
@@ -12,6 +12,7 @@ import uvloop
 
 from dispatcher import cli_lab
 from dispatcher.adapters.key_files import load_or_create_secret
+from dispatcher.adapters.log_stream import open_log_stream
 from dispatcher.adapters.network_file import NetworkFile, read_network, remove_network, write_network
 from dispatcher.adapters.operator_keys import API_KEY_SECRET, new_api_key
 from dispatcher.adapters.ready_file import write_private
@@ -61,6 +62,8 @@ def up(
         except ValueError as error:
             raise SetupError(f"--allow-test-site: {error}") from error
         options = UpOptions(data_dir=data, port=port, nodes=nodes, test_sites=sites)
+        # Names are looked up in libuv's threads, four by default: a few dead name servers would hold up every site.
+        os.environ.setdefault("UV_THREADPOOL_SIZE", "64")
         uvloop.run(_up(options, settings, ready_file))
     except DispatcherError as error:
         raise _fail(error) from error
@@ -68,7 +71,10 @@ def up(
 
 async def _up(options: UpOptions, settings: DispatcherSettings, ready_file: Path | None) -> None:
     if ready_file is not None:
-        ready_file.unlink(missing_ok=True)
+        try:
+            ready_file.unlink(missing_ok=True)
+        except OSError as error:
+            raise SetupError(f"--ready-file {ready_file} cannot be written: {error.strerror}") from error
     state_dir = read_lab_settings().state_dir
     async with running_network(options, settings) as network:
         ready = network.ready
@@ -102,7 +108,7 @@ def _configure_logs() -> None:
             structlog.processors.KeyValueRenderer(key_order=["timestamp", "level", "event"]),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(20),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        logger_factory=structlog.WriteLoggerFactory(open_log_stream()),
     )
 
 

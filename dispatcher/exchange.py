@@ -16,6 +16,7 @@ from dispatcher.node_sessions import InFlight, LinkClosed, Nodes, NodeSession
 from dispatcher.retry_after import retry_after_ms
 from dispatcher.scheduler import Exclusions, Randomness, Scheduler
 from dispatcher.settlement import Settlement
+from protocol import limits
 from protocol.messages import (
     POLICY_REFUSALS,
     Accept,
@@ -38,6 +39,8 @@ from protocol.urls import AllowedUrl
 _log = structlog.get_logger("exchange")
 _GONE_GRACE_S = 10.0
 _HOP_MARGIN_MS = 2_000
+_MAX_HOPS_ASKED = 4 * limits.REDIRECTS
+"""Hops a lease may ask for, those counted that are asked again after a reconnect."""
 
 
 class Exchange:
@@ -76,7 +79,7 @@ class Exchange:
             case Failure():
                 await self._on_failure(session, message)
             case Hop():
-                self._spawn(self._on_hop(session, message))
+                await self._on_hop(session, message)
             case Accept() | SessionError():
                 pass
 
@@ -95,7 +98,7 @@ class Exchange:
                 await self._frontier.finish(job.job_id)
                 self._exclusions.forget(job.job_id)
                 self._fetched(job.job_id)
-        self._nodes.done(session, ack.job_id)
+        self._nodes.done(session, ack.job_id, ack.lease)
         await session.link.send_message(ack)
 
     def on_gone(self, session: NodeSession) -> None:
@@ -105,16 +108,17 @@ class Exchange:
 
     async def _give_back(self, session: NodeSession) -> None:
         await asyncio.sleep(_GONE_GRACE_S)
+        self._nodes.forget(session)
+        # A node that returned meanwhile took its jobs along into its new session.
         for job_id, in_flight in list(session.in_flight.items()):
             holder = await self._frontier.holder(job_id)
-            returned = self._nodes.get(session.node_key)
-            if holder is None or holder.token != in_flight.job.lease or (returned and returned is not session):
+            if holder is None or holder.token != in_flight.job.lease:
                 continue
             for job in await self._ledger.jobs([job_id]):
                 await self._tried(job, holder.token, FailureCode.CONNECT_FAILED, "the node went away", node_gone=True)
 
     async def _on_refuse(self, session: NodeSession, message: Refuse) -> None:
-        self._nodes.done(session, message.job_id)
+        self._nodes.done(session, message.job_id, message.lease)
         job = await self._held(session, message.job_id, message.lease)
         if job is not None:
             if message.reason in POLICY_REFUSALS:
@@ -125,7 +129,7 @@ class Exchange:
         await session.link.send_message(_noted(message.job_id, message.lease, held=job is not None))
 
     async def _on_failure(self, session: NodeSession, message: Failure) -> None:
-        in_flight = self._nodes.done(session, message.job_id)
+        in_flight = self._nodes.done(session, message.job_id, message.lease)
         job = await self._held(session, message.job_id, message.lease)
         if job is not None:
             await self._visits_ended(job.url)
@@ -158,6 +162,14 @@ class Exchange:
         if in_flight is None or in_flight.job.lease != message.lease:
             await self._answer_hop(session, message, Verdict(Decision.DENY, "stale", "this lease is not yours"), None)
             return
+        in_flight.hops_asked += 1
+        if in_flight.hops_asked > _MAX_HOPS_ASKED:
+            verdict = Verdict(Decision.DENY, "too_many_redirects", "this lease has asked for too many redirects")
+            await self._answer_hop(session, message, verdict, in_flight)
+            return
+        self._spawn(self._judge_hop(session, message, in_flight))
+
+    async def _judge_hop(self, session: NodeSession, message: Hop, in_flight: InFlight) -> None:
         passage = await self._gate.pass_through(message.url)
         verdict = passage.verdict
         if verdict.decision is Decision.ALLOW and passage.url is not None:
@@ -176,9 +188,12 @@ class Exchange:
         self, session: NodeSession, message: Hop, verdict: Verdict, in_flight: InFlight | None
     ) -> None:
         allowed = verdict.decision is Decision.ALLOW
-        if in_flight is not None and not allowed:
+        if in_flight is not None and allowed:
+            in_flight.allowed_hops.add(message.url)
+        elif in_flight is not None:
             in_flight.hop_verdict = verdict
-        await session.link.send_message(
+        # The node may have come back in another session while this was decided.
+        await (self._nodes.get(session.node_key) or session).link.send_message(
             HopVerdict(
                 job_id=message.job_id, lease=message.lease, url=message.url, allowed=allowed, reason=verdict.detail
             )
@@ -194,7 +209,9 @@ class Exchange:
         now_ms = self._clock()
         asked = next((header.value for header in record.headers if header.name == "retry-after"), None)
         wait_ms = retry_after_ms(asked, now_ms=now_ms)
-        await self._frontier.postpone_host(job.host, now_ms + wait_ms)
+        busy = self._gate.check_url(record.final_url)
+        host = busy.origin_host if isinstance(busy, AllowedUrl) else job.host
+        await self._frontier.postpone_host(host, now_ms + wait_ms)
         await self._tried(job, record.lease, FailureCode.BAD_RESPONSE, f"the site answered {record.status}", wait_ms)
 
     async def _tried(

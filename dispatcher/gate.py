@@ -1,11 +1,15 @@
 """The gate every URL passes before a node is asked to fetch it: URL rules, robots rules, and the host's pace."""
 
-from dataclasses import dataclass
+import asyncio
+from collections import OrderedDict
+from dataclasses import dataclass, field
 
-from dispatcher.compliance import Decision, RobotsRules, Verdict
+from dispatcher.compliance import Decision, RobotsRules, RobotsState, Verdict
 from dispatcher.frontier import Frontier, HostPace
 from dispatcher.robots_cache import RobotsCache
 from protocol.urls import NO_TEST_SITES, AllowedUrl, Refusal, TestSites, check_url
+
+MAX_HOSTS = 50_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,13 +25,11 @@ class PacePolicy:
     max_concurrent: int = 2
     test_site_max_concurrent: int = 8
 
-    def pace_of(self, url: AllowedUrl, rules: RobotsRules) -> HostPace:
-        """Return the pace of a URL's host."""
+    def pace_of(self, url: AllowedUrl, crawl_delay_ms: int) -> HostPace:
+        """Return the pace of a URL's host that asks for this Crawl-delay, 0 for none."""
         floor_ms = 0 if url.is_test_site else self.delay_ms
         most = self.test_site_max_concurrent if url.is_test_site else self.max_concurrent
-        return HostPace(
-            delay_ms=max(floor_ms, rules.crawl_delay_ms or 0), max_concurrent=1 if rules.crawl_delay_ms else most
-        )
+        return HostPace(delay_ms=max(floor_ms, crawl_delay_ms), max_concurrent=1 if crawl_delay_ms else most)
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,40 +41,72 @@ class Passage:
     rules: RobotsRules | None = None
 
 
+@dataclass(slots=True)
+class _Host:
+    """What is known of a host: the Crawl-delay of each of its origins by scheme, and the pace the frontier was told."""
+
+    crawl_delays_ms: dict[str, int] = field(default_factory=dict)
+    told: HostPace | None = None
+
+    @property
+    def crawl_delay_ms(self) -> int:
+        return max(self.crawl_delays_ms.values(), default=0)
+
+
 class Gate:
-    """Owns which hosts' paces this process has told the frontier."""
+    """Owns what this process knows of hosts' paces, for the hosts visited lately."""
 
     def __init__(
         self, robots: RobotsCache, frontier: Frontier, policy: PacePolicy, *, test_sites: TestSites = NO_TEST_SITES
     ) -> None:
         self._robots, self._frontier, self._policy, self._test_sites = robots, frontier, policy, test_sites
-        self._paced: dict[str, HostPace] = {}
-        self._crawl_delays_ms: dict[str, int] = {}
+        self._hosts: OrderedDict[str, _Host] = OrderedDict()
 
     def check_url(self, url: str) -> AllowedUrl | Refusal:
         """Apply the URL rules alone."""
         return check_url(url, test_sites=self._test_sites)
+
+    def is_known(self, href: str) -> bool:
+        """Tell whether a URL can be judged without asking its site first."""
+        url = self.check_url(href)
+        return isinstance(url, Refusal) or self._robots.known(url.origin) is not None
 
     async def pass_through(self, href: str) -> Passage:
         """Judge a URL and make its host's pace known to the frontier."""
         url = self.check_url(href)
         if isinstance(url, Refusal):
             return Passage(Verdict(Decision.DENY, "url_refused", url.detail))
-        rules = await self._robots.rules(url.origin)
-        pace = self._policy.pace_of(url, rules)
-        self._crawl_delays_ms[url.origin_host] = rules.crawl_delay_ms or 0
-        if self._paced.get(url.origin_host) != pace:
+        known = self._robots.known(url.origin)
+        rules = known or await self._robots.rules(url.origin)
+        host = self._host(url.origin_host)
+        if rules.state in (RobotsState.FOUND, RobotsState.ABSENT):
+            host.crawl_delays_ms[url.scheme] = rules.crawl_delay_ms or 0
+        pace = self._policy.pace_of(url, host.crawl_delay_ms)
+        if known is None:
+            # Whoever waited for the answer goes now, not at the moment of its lease: the next visit counts from here.
+            await self._frontier.postpone_host(url.origin_host, self._robots.now_ms() + pace.delay_ms)
+        if host.told != pace:
             await self._frontier.set_pace(url.origin_host, pace)
-            self._paced[url.origin_host] = pace
-        return Passage(rules.judge(url.href), url, rules)
+            host.told = pace
+        verdict = await asyncio.to_thread(rules.judge, url.href) if rules.is_heavy else rules.judge(url.href)
+        return Passage(verdict, url, rules)
+
+    def _host(self, name: str) -> _Host:
+        host = self._hosts.setdefault(name, _Host())
+        self._hosts.move_to_end(name)
+        if len(self._hosts) > MAX_HOSTS:
+            self._hosts.popitem(last=False)
+        return host
 
     def rest_ms(self, host: str) -> int:
         """How long a host is left alone after a visit has ended: its Crawl-delay, 0 where it asks for none.
 
         Nodes take different times to arrive, so a delay between the starts of visits is not one between arrivals.
         """
-        return self._crawl_delays_ms.get(host, 0)
+        known = self._hosts.get(host)
+        return known.crawl_delay_ms if known else 0
 
     def forget_paces(self) -> None:
         """The frontier has lost its data: tell it every pace again."""
-        self._paced.clear()
+        for host in self._hosts.values():
+            host.told = None

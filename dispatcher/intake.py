@@ -1,7 +1,8 @@
 """The front desk: takes labs' requests in, tells where they stand, and ends them. Implements `LabService`."""
 
 import asyncio
-from collections.abc import Callable, Sequence
+import contextlib
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -71,7 +72,7 @@ class Intake:
         """Return the team a key belongs to."""
         prefix = api_keys.parse_prefix(bearer)
         candidates = await self._ledger.keys_with_prefix(prefix) if prefix else []
-        key = api_keys.matching_key(self._key_secret, bearer, candidates)
+        key = api_keys.matching_key(self._key_secret, bearer, candidates) if candidates else None
         if key is None:
             raise Unauthorized("this API key is not known here, or was revoked; create one with: meadow key create")
         return key.team_id
@@ -161,10 +162,12 @@ class Intake:
         cancelled = await self._ledger.cancel(batch_id, self._clock())
         if cancelled is None:
             return False
-        for job_id in cancelled:
-            await self._frontier.finish(job_id)
-        await self._tell_nodes(set(cancelled))
         self._events.ended(batch_id)
+        await self._tell_nodes(set(cancelled))
+        # What the frontier does not hear of now it drops when it leases the job.
+        with contextlib.suppress(FrontierError):
+            for job_id in cancelled:
+                await self._frontier.finish(job_id)
         return True
 
     async def errors(self, team_id: str, batch_id: str) -> list[Job]:
@@ -209,14 +212,17 @@ class Intake:
         return None if body is None else raw_text(body, record.content_type)
 
     async def _tell_nodes(self, cancelled: set[str]) -> None:
+        orders: list[Awaitable[None]] = []
         for session in self._nodes.all():
             for job_id in cancelled & session.in_flight.keys():
-                in_flight = self._nodes.done(session, job_id)
-                if in_flight is None:
-                    continue
-                try:
-                    await session.link.send_message(
+                in_flight = session.in_flight[job_id]
+                self._nodes.done(session, job_id, in_flight.job.lease)
+                orders.append(
+                    session.link.send_message(
                         Cancel(job_id=job_id, lease=in_flight.job.lease, reason="the lab cancelled the job")
                     )
-                except LinkClosed:
-                    continue
+                )
+        # A node that is gone has nothing to stop; one that is slow to listen holds up no other.
+        for failure in await asyncio.gather(*orders, return_exceptions=True):
+            if isinstance(failure, BaseException) and not isinstance(failure, LinkClosed):
+                raise failure

@@ -5,10 +5,14 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from dispatcher.compliance import Verdict
+from dispatcher.jobs import Job
 from dispatcher.matching import NodeView
 from protocol.job import Job as NodeJob
 from protocol.messages import FromDispatcher, Hello
 from protocol.statements import Statement
+
+ANSWER_MARGIN_MS = 15_000
+"""How much longer than its timeout a job may stay with a node: the way there and back."""
 
 
 class NodeLink(Protocol):
@@ -29,15 +33,27 @@ class LinkClosed(ConnectionError):
 
 @dataclass(slots=True)
 class InFlight:
-    """A job a node has in hand. `hop_verdict` is the answer to its last redirect, when that was not ALLOW."""
+    """A job a node has in hand: as sent, and as the ledger had it when it was leased (`queued`).
+
+    `hop_verdict` is the answer to its last redirect, when that was not ALLOW. `hops_asked` counts the redirects it
+    asked for, `allowed_hops` are those it may follow.
+    """
 
     job: NodeJob
+    queued: Job
     job_hash: str
     host: str
     batch_id: str
     robots_hash: str | None
     sent_ms: int
     hop_verdict: Verdict | None = None
+    hops_asked: int = 0
+    allowed_hops: set[str] = field(default_factory=set)
+
+    @property
+    def ends_ms(self) -> int:
+        """When the node's answer is late: its lease ends then."""
+        return self.sent_ms + self.job.timeout_ms + ANSWER_MARGIN_MS
 
 
 @dataclass(slots=True)
@@ -69,25 +85,40 @@ class NodeSession:
 
 
 class Nodes:
-    """The registry of connected nodes. A node has one session: the newest."""
+    """The registry of connected nodes. A node has one session: the newest.
+
+    What a node has in hand moves on to its next session: its jobs go on while it reconnects (PROTOCOL.md, 6.6).
+    """
 
     def __init__(self) -> None:
         self._sessions: dict[str, NodeSession] = {}
+        self._left: dict[str, NodeSession] = {}
         self.capacity_changed = asyncio.Event()
 
     def add(self, session: NodeSession) -> NodeSession | None:
         """Register a session and return the one it takes the place of."""
         previous = self._sessions.get(session.node_key)
+        holding = previous or self._left.pop(session.node_key, None)
+        if holding is not None:
+            session.in_flight.update(holding.in_flight)
+            holding.in_flight.clear()
         self._sessions[session.node_key] = session
         self.capacity_changed.set()
         return previous
 
     def remove(self, session: NodeSession) -> bool:
-        """Forget a session; False when a newer one has taken its place."""
+        """Take a session off; False when a newer one has taken its place. What it has in hand waits for its return."""
         if self._sessions.get(session.node_key) is not session:
             return False
         del self._sessions[session.node_key]
+        if session.in_flight:
+            self._left[session.node_key] = session
         return True
+
+    def forget(self, session: NodeSession) -> None:
+        """Wait no longer for the return of a node that left."""
+        if self._left.get(session.node_key) is session:
+            del self._left[session.node_key]
 
     def get(self, node_key: str) -> NodeSession | None:
         """Return the session of a node, None while it is not connected."""
@@ -101,8 +132,23 @@ class Nodes:
         """How many more jobs the connected nodes take now."""
         return sum(max(0, session.window - len(session.in_flight)) for session in self._sessions.values())
 
-    def done(self, session: NodeSession, job_id: str) -> InFlight | None:
-        """Take a job off a node's hands."""
-        taken = session.in_flight.pop(job_id, None)
+    def done(self, session: NodeSession, job_id: str, lease: int) -> InFlight | None:
+        """Take a job off a node's hands, in whatever session it is now; None where it is not there under this lease."""
         self.capacity_changed.set()
-        return taken
+        for holding in (session, self._sessions.get(session.node_key), self._left.get(session.node_key)):
+            taken = holding.in_flight.get(job_id) if holding is not None else None
+            if holding is not None and taken is not None and taken.job.lease == lease:
+                return holding.in_flight.pop(job_id)
+        return None
+
+    def expire(self, now_ms: int) -> list[tuple[NodeSession, InFlight]]:
+        """Take the jobs off nodes' hands whose answer is late."""
+        late = [
+            (session, in_flight)
+            for session in self._sessions.values()
+            for in_flight in session.in_flight.values()
+            if in_flight.ends_ms <= now_ms
+        ]
+        for session, in_flight in late:
+            self.done(session, in_flight.job.job_id, in_flight.job.lease)
+        return late

@@ -15,7 +15,7 @@ from dispatcher.errors import StoreError
 from dispatcher.frontier import DEFAULT_POOL, Frontier, FrontierJob, Lease
 from dispatcher.gate import Gate, Passage
 from dispatcher.job_signer import JobSigner
-from dispatcher.jobs import Batch, Job, JobState
+from dispatcher.jobs import Job, JobState, ScrapeOptions
 from dispatcher.ledger import Ledger
 from dispatcher.matching import Wanted, choose
 from dispatcher.node_sessions import InFlight, LinkClosed, Nodes
@@ -27,8 +27,12 @@ _LEASE_LIMIT = 64
 _IDLE_S = 0.5
 _GATE_LEASE_MS = 30_000
 """Twice what a robots.txt may take: how long a job of a dispatcher that died at the gate stays out."""
-_ANSWER_MARGIN_MS = 15_000
+_GATE_PATIENCE_S = 0.1
+"""How long a job at the gate keeps its claim to a node's free place; a slow site then holds up nobody but itself."""
+_GATE_PLACES = 256
+_GATE_FULL_MS = 5_000
 _LATER_MS = 30_000
+_KNOWN_OPTIONS = 10_000
 _MAX_EXCLUSIONS = 100_000
 
 
@@ -81,7 +85,11 @@ class Scheduler:
         self._ledger, self._frontier, self._nodes, self._gate = ledger, frontier, nodes, gate
         self._signer, self._events, self._exclusions = signer, events, exclusions
         self._clock, self._randomness = clock, randomness
+        self._known_options: dict[str, ScrapeOptions] = {}
         self._tasks: set[asyncio.Task[None]] = set()
+        # Tokens of leases in `_tasks` that claim no free place: those that wait long at the gate, those with a node.
+        self._slow: set[int] = set()
+        self._placed: set[int] = set()
         self._wake = asyncio.Event()
         self._stopping = False
         self._must_rebuild = False
@@ -130,17 +138,32 @@ class Scheduler:
         """Once: expired leases back, overdue jobs failed, a lost frontier rebuilt. Called every second."""
         now_ms = self._clock()
         if self._must_rebuild or not await self._frontier.is_intact():
-            _log.warning("frontier_rebuilt", added=await self.rebuild())
-            self._must_rebuild = False
+            await self._rebuild_lost()
+        for session, in_flight in self._nodes.expire(now_ms):
+            self._exclusions.add(in_flight.job.job_id, session.node_key)
         expired = await self._frontier.expire(now_ms=now_ms)
         for job_id in expired:
-            await self._ledger.note_attempt(
-                job_id, reason="lease_expired", detail="the node did not answer in time", now_ms=now_ms
-            )
+            await self._expired(job_id)
         if expired:
             self.wake()
         for job in await self._ledger.overdue(now_ms):
             await self.fail(job, reason=job.reason or "deadline", detail=job.detail or "no node fetched it in time")
+
+    async def _rebuild_lost(self) -> None:
+        # A request that comes while this one is served is another one.
+        self._must_rebuild = False
+        try:
+            _log.warning("frontier_rebuilt", added=await self.rebuild())
+        except BaseException:
+            self._must_rebuild = True
+            raise
+
+    async def _expired(self, job_id: str) -> None:
+        reason, detail = "lease_expired", "the node did not answer in time"
+        attempts = await self._ledger.note_attempt(job_id, reason=reason, detail=detail, now_ms=self._clock())
+        if attempts >= retry_policy.MAX_ATTEMPTS:
+            for job in await self._ledger.jobs([job_id]):
+                await self.fail(job, reason=reason, detail=detail)
 
     async def fail(self, job: Job, *, reason: str, detail: str) -> None:
         """End a job as failed."""
@@ -165,20 +188,40 @@ class Scheduler:
 
     async def lease_once(self) -> bool:
         """Lease what may be fetched now and begin to hand it over; False where there was nothing to do."""
-        limit = min(_LEASE_LIMIT, self._nodes.free_slots() - len(self._tasks))
+        limit = min(_LEASE_LIMIT, self._free_places())
         if limit <= 0:
             return False
         leases = await self._frontier.lease(DEFAULT_POOL, limit=limit, now_ms=self._clock(), lease_ms=_GATE_LEASE_MS)
         if not leases:
             return False
-        jobs = {job.job_id: job for job in await self._ledger.jobs([lease.job_id for lease in leases])}
-        batches = await self._ledger.job_options(list({job.batch_id for job in jobs.values()}))
+        try:
+            jobs = {job.job_id: job for job in await self._ledger.jobs([lease.job_id for lease in leases])}
+            options = await self._options_of({job.batch_id for job in jobs.values()})
+        except StoreError:
+            for lease in leases:
+                await self._frontier.release(lease.job_id, lease.token, not_before_ms=0)
+            raise
         for lease in leases:
             job = jobs.get(lease.job_id)
-            task = asyncio.ensure_future(self._dispatch(lease, job, batches[job.batch_id] if job else None))
+            task = asyncio.ensure_future(self._dispatch(lease, job, options[job.batch_id] if job else None))
             self._tasks.add(task)
             task.add_done_callback(self._task_done)
         return True
+
+    def _free_places(self) -> int:
+        """How many more jobs may be leased for the nodes' free places, less those that leased jobs claim already."""
+        return self._nodes.free_slots() - (len(self._tasks) - len(self._slow) - len(self._placed))
+
+    async def _options_of(self, batch_ids: set[str]) -> dict[str, ScrapeOptions]:
+        """Return these batches' options, from memory where they were read before: they never change."""
+        missing = [batch_id for batch_id in batch_ids if batch_id not in self._known_options]
+        if missing:
+            if len(self._known_options) + len(missing) > _KNOWN_OPTIONS:
+                self._known_options.clear()
+                missing = list(batch_ids)
+            for batch_id, batch in (await self._ledger.job_options(missing)).items():
+                self._known_options[batch_id] = batch.options
+        return {batch_id: self._known_options[batch_id] for batch_id in batch_ids}
 
     def _task_done(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
@@ -189,7 +232,7 @@ class Scheduler:
     async def _sleep_until_due(self) -> None:
         self._wake.clear()
         self._nodes.capacity_changed.clear()
-        due_ms = await self._frontier.next_due_ms(DEFAULT_POOL) if self._nodes.free_slots() else None
+        due_ms = await self._frontier.next_due_ms(DEFAULT_POOL) if self._free_places() > 0 else None
         wait_s = _IDLE_S if due_ms is None else min(_IDLE_S, max(0.001, (due_ms - self._clock()) / 1000))
         waits = [asyncio.ensure_future(event.wait()) for event in (self._wake, self._nodes.capacity_changed)]
         try:
@@ -198,27 +241,43 @@ class Scheduler:
             for wait in waits:
                 wait.cancel()
 
-    async def _dispatch(self, lease: Lease, job: Job | None, batch: Batch | None) -> None:
-        if job is None or batch is None or job.state is not JobState.QUEUED:
-            await self._frontier.finish(lease.job_id)
+    async def _dispatch(self, lease: Lease, job: Job | None, options: ScrapeOptions | None) -> None:
+        if job is None or options is None or job.state is not JobState.QUEUED:
+            with contextlib.suppress(StoreError):
+                await self._frontier.finish(lease.job_id)
             return
         try:
-            passage = await self._gate.pass_through(job.url)
+            if len(self._slow) >= _GATE_PLACES and not self._gate.is_known(job.url):
+                await self.try_again(job, lease.token, delay_ms=_GATE_FULL_MS)
+                return
+            passage = await self._pass_gate(lease, job)
             verdict = passage.verdict
             if verdict.decision is Decision.DENY:
                 await self.refuse(job, reason=verdict.code, detail=verdict.detail)
             elif verdict.decision is Decision.LATER:
                 await self._frontier.postpone_host(job.host, self._clock() + _LATER_MS)
                 await self.try_again(job, lease.token, delay_ms=_LATER_MS)
-            elif not await self._hand_over(lease, job, batch, passage):
+            elif not await self._hand_over(lease, job, options, passage):
                 await self.try_again(job, lease.token, delay_ms=retry_policy.REFUSED_BY_OWNER_DELAY_MS)
         except StoreError as error:
             _log.warning("dispatch_store_error", job_id=job.job_id, error=str(error))
             with contextlib.suppress(StoreError):
                 await self.try_again(job, lease.token, delay_ms=retry_policy.FIRST_DELAY_MS)
 
-    async def _hand_over(self, lease: Lease, job: Job, batch: Batch, passage: Passage) -> bool:
-        wanted = Wanted(purpose=batch.options.purpose, excluded=self._exclusions.of(job.job_id))
+    async def _pass_gate(self, lease: Lease, job: Job) -> Passage:
+        patience = asyncio.get_running_loop().call_later(_GATE_PATIENCE_S, self._give_up_claim, lease.token)
+        try:
+            return await self._gate.pass_through(job.url)
+        finally:
+            patience.cancel()
+            self._slow.discard(lease.token)
+
+    def _give_up_claim(self, token: int) -> None:
+        self._slow.add(token)
+        self.wake()
+
+    async def _hand_over(self, lease: Lease, job: Job, options: ScrapeOptions, passage: Passage) -> bool:
+        wanted = Wanted(purpose=options.purpose, excluded=self._exclusions.of(job.job_id))
         view = choose((session.view() for session in self._nodes.all()), wanted, pick=self._randomness.below)
         session = self._nodes.get(view.node_key) if view is not None else None
         if session is None:
@@ -229,28 +288,31 @@ class Scheduler:
             lease=lease.token,
             node_key=session.node_key,
             url=job.url,
-            purpose=batch.options.purpose,
-            accept_language=batch.options.accept_language,
+            purpose=options.purpose,
+            accept_language=options.accept_language,
             issued_ms=now_ms,
             expires_ms=now_ms + limits.JOB_LIFETIME_MS,
         )
         statement = self._signer.sign_job(node_job)
         job_hash = statement.digest()
-        session.in_flight[job.job_id] = InFlight(
+        in_flight = session.in_flight[job.job_id] = InFlight(
             job=node_job,
+            queued=job,
             job_hash=job_hash,
             host=job.host,
             batch_id=job.batch_id,
             robots_hash=passage.rules.digest if passage.rules else None,
             sent_ms=now_ms,
         )
+        # The node's own count has this job from here on, also while the node is slow to take it.
+        self._placed.add(lease.token)
         try:
             assigned = await self._frontier.assign(
                 job.job_id,
                 lease.token,
                 node_key=session.node_key,
                 job_hash=job_hash,
-                expires_ms=now_ms + node_job.timeout_ms + _ANSWER_MARGIN_MS,
+                expires_ms=in_flight.ends_ms,
             )
             if assigned:
                 await session.link.send_statement(statement)
@@ -258,9 +320,11 @@ class Scheduler:
         except LinkClosed:
             pass
         except BaseException:
-            self._nodes.done(session, job.job_id)
+            self._nodes.done(session, job.job_id, lease.token)
             raise
-        self._nodes.done(session, job.job_id)
+        finally:
+            self._placed.discard(lease.token)
+        self._nodes.done(session, job.job_id, lease.token)
         return False
 
 

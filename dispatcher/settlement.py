@@ -1,18 +1,21 @@
 """From a node's signed record and its body to a stored result, a credit and a log entry: all of it or nothing."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal
 
 from dispatcher import retry_policy
 from dispatcher.frontier import Frontier
-from dispatcher.jobs import TERMINAL, Batch, Job, JobState
+from dispatcher.jobs import TERMINAL, Job, JobState
 from dispatcher.ledger import Ledger, NewResult
 from dispatcher.node_sessions import NodeSession
 from dispatcher.objects import ObjectStore
+from protocol import limits
 from protocol.bodies import decode_body
 from protocol.errors import BodyError, NotForMe
+from protocol.job import Purpose
 from protocol.messages import Ack
 from protocol.record import Record, open_record
 from protocol.statements import Statement
@@ -22,7 +25,7 @@ from provenance import tariff
 BODY = "body"
 _BUSY = frozenset({429, 503})
 _INLINE_DECODE_BYTES = 262_144
-"""Bodies up to this size are decoded on the event loop (about a millisecond); larger ones in a thread."""
+"""Bodies of up to this many bytes, as sent and decoded, are decoded on the event loop (about a millisecond)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,17 +69,25 @@ class Settlement:
         record = open_record(statement)
         if record.node_key != node_key:
             raise NotForMe("the record is signed by another node than this session's")
-        found = await self._ledger.jobs([record.job_id])
-        if not found:
-            return Outcome(_ack(record, "stale", "no such job"))
-        job = found[0]
-        if job.state in TERMINAL or job.state is JobState.FETCHED:
-            return Outcome(await self._repeat(record, statement))
         holder = await self._frontier.holder(record.job_id)
-        if holder is None or (holder.token, holder.node_key) != (record.lease, node_key):
+        is_held = holder is not None and (holder.token, holder.node_key) == (record.lease, node_key)
+        in_flight = session.in_flight.get(record.job_id)
+        allowed_hops: Collection[str] | None = None
+        if in_flight is not None and is_held and in_flight.job.lease == record.lease:
+            # While this lease holds, the job is queued as it was leased: nothing of the ledger needs to be read.
+            job, purpose = in_flight.queued, in_flight.job.purpose
+            allowed_hops = in_flight.allowed_hops
+        else:
+            found = await self._ledger.jobs([record.job_id])
+            if not found:
+                return Outcome(_ack(record, "stale", "no such job"))
+            job = found[0]
+            if job.state in TERMINAL or job.state is JobState.FETCHED:
+                return Outcome(await self._repeat(record, statement))
+            purpose = (await self._ledger.job_options([job.batch_id]))[job.batch_id].options.purpose
+        if holder is None or not is_held:
             return Outcome(_ack(record, "stale", "the lease has passed to another"))
-        batch = (await self._ledger.job_options([job.batch_id]))[job.batch_id]
-        fault = self._disagreement(record, job, batch, holder.job_hash)
+        fault = self._disagreement(record, job, purpose, holder.job_hash, allowed_hops)
         if fault is None:
             try:
                 fault = await _body_fault(record, body)
@@ -88,7 +99,6 @@ class Settlement:
             return Outcome(_ack(record, "noted", "the site asks to come back later"), job, record, busy=True)
         await self._objects.put(BODY, body_name(record), bytes(body))
         now_ms = self._clock()
-        in_flight = session.in_flight.get(record.job_id)
         settled = await self._ledger.store_result(
             NewResult(
                 job_id=record.job_id,
@@ -126,11 +136,13 @@ class Settlement:
             log_index=stored.log_index,
         )
 
-    def _disagreement(self, record: Record, job: Job, batch: Batch, job_hash: str) -> str | None:
+    def _disagreement(
+        self, record: Record, job: Job, purpose: Purpose, job_hash: str, allowed_hops: Collection[str] | None
+    ) -> str | None:
         for field, got, expected in (
             ("job_hash", record.job_hash, job_hash),
             ("url", record.url, job.url),
-            ("purpose", record.purpose, batch.options.purpose),
+            ("purpose", record.purpose, purpose),
             ("mode", record.mode, "direct"),
         ):
             if got != expected:
@@ -138,18 +150,23 @@ class Settlement:
         if not 100 <= record.status <= 599:
             return f"the record's status {record.status} is not one of HTTP's"
         for visited in (*record.hops, record.final_url):
-            if isinstance(check_url(visited, test_sites=self._test_sites), Refusal):
+            if visited != job.url and isinstance(check_url(visited, test_sites=self._test_sites), Refusal):
                 return "the record's hops or final_url may not be fetched"
+            # A dispatcher that was restarted meanwhile does not know which hops it allowed (None).
+            if visited != job.url and allowed_hops is not None and visited not in allowed_hops:
+                return "the record's hops or final_url were not allowed"
         return None
 
 
 async def _body_fault(record: Record, body: memoryview) -> str | None:
     if len(body) != record.wire_bytes:
         return "the record's wire_bytes is not the body's length"
-    if len(body) <= _INLINE_DECODE_BYTES:
-        decoded, digest = decode_body(body, record.content_encoding)
-    else:
-        decoded, digest = await asyncio.to_thread(decode_body, body, record.content_encoding)
+    if record.body_bytes > limits.BODY_BYTES:
+        return f"the record's body_bytes is over {limits.BODY_BYTES}"
+    # What comes out is bounded by what the record claims: a bomb costs no more than an honest body of that size.
+    decode = partial(decode_body, body, record.content_encoding, max_body_bytes=record.body_bytes)
+    is_small = max(len(body), record.body_bytes) <= _INLINE_DECODE_BYTES
+    decoded, digest = decode() if is_small else await asyncio.to_thread(decode)
     if digest != record.body_hash or len(decoded) != record.body_bytes:
         return "the body does not match the record's body_hash and body_bytes"
     return None

@@ -89,7 +89,7 @@ class DatasetBuilder:
         path = self._folder / dataset_id / MANIFEST_NAME
         if "/" in dataset_id or not await asyncio.to_thread(path.is_file):
             return None
-        return _completed(path)
+        return await asyncio.to_thread(_completed, path)
 
     async def file(self, dataset_id: str, name: str) -> Path | None:
         """Return the path of a file of a completed dataset."""

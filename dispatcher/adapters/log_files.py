@@ -5,6 +5,8 @@ from pathlib import Path
 from aiohttp import web
 
 PREFIX = "/log"
+_NAME_CHARS = 63
+"""No file of a log has a longer name; file systems raise an error when asked for names over 255 bytes."""
 _IMMUTABLE = "public, max-age=31536000, immutable"
 
 
@@ -25,7 +27,7 @@ class LogFiles:
         if any(part in ("", ".", "..") or part.startswith(".") or "\\" in part for part in parts):
             raise web.HTTPNotFound(text="no such file in the log\n")
         target = self._folder.joinpath(*parts)
-        if not target.is_file():
+        if max(map(len, parts)) > _NAME_CHARS or not target.is_file():
             raise web.HTTPNotFound(text="no such file in the log\n")
         is_fixed = parts[0] == "tile" or (parts[0] == "checkpoints" and len(parts) == 2)
         response = web.FileResponse(target, headers={"Cache-Control": _IMMUTABLE if is_fixed else "no-cache"})

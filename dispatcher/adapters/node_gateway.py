@@ -35,6 +35,7 @@ _log = structlog.get_logger("gateway")
 _HELLO_TIMEOUT_S = 10.0
 _SEND_TIMEOUT_S = 30.0
 _DRAIN_RECONNECT_MS = 2_000
+_DRAIN_ASK_S = 2.0
 
 
 class WebSocketLink:
@@ -44,8 +45,11 @@ class WebSocketLink:
         self._socket, self._session = socket, session
 
     async def send_message(self, message: FromDispatcher) -> None:
-        """Send a session message."""
-        self._session.on(Side.DISPATCHER, type(message))
+        """Send a session message; LinkClosed where the session's state does not take it any more."""
+        try:
+            self._session.on(Side.DISPATCHER, type(message))
+        except SessionViolation as error:
+            raise LinkClosed(f"the session takes no {type(message).__name__} any more") from error
         await self._send(self._socket.send_str(encode_message(message)))
 
     async def send_statement(self, statement: Statement) -> None:
@@ -102,9 +106,12 @@ class NodeGateway:
     async def drain(self, timeout_s: float) -> None:
         """Take no more nodes, ask the connected ones to finish, wait for what they have in hand, close."""
         self._draining = True
-        for session in self._nodes.all():
-            with contextlib.suppress(LinkClosed):
-                await session.link.send_message(Drain(reconnect_after_ms=_DRAIN_RECONNECT_MS))
+        drain = Drain(reconnect_after_ms=_DRAIN_RECONNECT_MS)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_DRAIN_ASK_S):
+                # A node that is gone, or too slow to be told, is closed below like the others.
+                asking = [session.link.send_message(drain) for session in self._nodes.all()]
+                await asyncio.gather(*asking, return_exceptions=True)
         deadline = asyncio.get_running_loop().time() + timeout_s
         while any(session.in_flight for session in self._nodes.all()):
             if asyncio.get_running_loop().time() > deadline:
@@ -128,11 +135,11 @@ class NodeGateway:
             timeout=2.0,
             receive_timeout=limits.SILENCE_LIMIT_MS / 1000,
         )
-        await socket.prepare(request)
         self._sockets.add(socket)
         state = Session()
         link = WebSocketLink(socket, state)
         try:
+            await socket.prepare(request)
             session = await self._greet(socket, link, state, request)
             if session is not None:
                 await self._serve(socket, state, session)
@@ -140,7 +147,7 @@ class NodeGateway:
             _log.info("node_session_refused", code=error.code, detail=str(error))
             with contextlib.suppress(ProtocolError, ConnectionError):
                 await link.send_message(SessionError(code=error.code, detail=str(error)))
-        except LinkClosed:
+        except ConnectionError:
             _log.debug("node_link_closed")
         except StoreError as error:
             _log.warning("node_session_store_error", error=str(error))
@@ -148,8 +155,9 @@ class NodeGateway:
             _log.info("node_silent")
         finally:
             self._sockets.discard(socket)
-            with contextlib.suppress(ConnectionError, TimeoutError):
-                await asyncio.wait_for(socket.close(), 2.0)
+            if socket.prepared:
+                with contextlib.suppress(ConnectionError, TimeoutError):
+                    await asyncio.wait_for(socket.close(), 2.0)
         return socket
 
     async def _greet(
@@ -157,7 +165,7 @@ class NodeGateway:
     ) -> NodeSession | None:
         challenge = make_challenge(
             nonce=secrets.token_bytes(NONCE_BYTES),
-            audience=f"{'wss' if self._secure else 'ws'}://{request.host}",
+            audience=f"{'wss' if self._secure else 'ws'}://{request.host.lower()}",
             now_ms=self._clock(),
             certificate=self._signer.certificate,
         )

@@ -44,11 +44,11 @@ function show(state) {
   say("credits", `${tokens(state.credits.pending)} pending, ${tokens(state.credits.confirmed)} confirmed, ` +
     `${tokens(state.credits.paid)} paid, ${tokens(state.credits.void)} void`);
   byId("nodes").replaceChildren(...state.nodes.map((node) => row([
-    [node.node_key.slice(0, 12), "mono"], [node.agent], [`${node.in_hand} of ${node.window}`],
+    [node.node_key.slice(0, 12), "mono key"], [node.agent, "agent"], [`${node.in_hand} of ${node.window}`, "hand"],
     [time(node.connected_ms), "when"], [node.window ? "working" : node.reason || "takes no jobs", "state"],
   ])));
   byId("recent").replaceChildren(...state.recent.map((job) => row([
-    [time(job.updated_ms), "when"], [job.url, "page"], [job.state, `state ${job.state}`], [job.reason ?? ""],
+    [time(job.updated_ms), "when"], [job.url, "page"], [job.state, `state ${job.state}`], [job.reason ?? "", "reason"],
   ])));
 }
 

@@ -1,0 +1,78 @@
+"""A lab that posts batches without pause, and believes in a batch only after its 200."""
+
+import http.client
+import random
+import threading
+import urllib.error
+from dataclasses import dataclass, field
+
+from tests.network.processes import Lab
+from tests.network.site import Site
+
+_MOST_OPEN = 600
+_DOWN = (urllib.error.URLError, http.client.HTTPException, ConnectionError, TimeoutError)
+
+
+@dataclass
+class Load:
+    """Posts until stopped. `accepted` maps each batch that was answered with 200 to how many pages it has.
+
+    A request without an answer is sent again with the same idempotency key until there is one.
+    """
+
+    lab: Lab
+    sites: list[Site]
+    random: random.Random
+    accepted: dict[str, int] = field(default_factory=dict)
+    problems: list[str] = field(default_factory=list)
+    resent: int = 0
+    pages: int = 0
+
+    def __post_init__(self) -> None:
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Stop; the request under way is finished first."""
+        self._stop.set()
+        self._thread.join(60)
+        if self._thread.is_alive():
+            self.problems.append("the last batch was never answered")
+
+    def fetched(self) -> int:
+        """How many pages the sites were asked for."""
+        return sum(len(site.seen) for site in self.sites)
+
+    def _run(self) -> None:
+        number = 0
+        while not self._stop.wait(self.random.uniform(0.02, 0.2)):
+            if self.pages - self.fetched() > _MOST_OPEN:
+                continue
+            number += 1
+            size = self.random.randint(1, 12)
+            urls = [
+                self.sites[self.random.randrange(len(self.sites))].url(f"/p/{number}-{place}") for place in range(size)
+            ]
+            if self.random.random() < 0.1:
+                urls[0] = self.sites[0].url(f"/private/{number}")
+            self.pages += size
+            self._post(urls, f"load-{number}")
+
+    def _post(self, urls: list[str], key: str) -> None:
+        answers: set[str] = set()
+        while True:
+            try:
+                answers.add(self.lab.batch(urls, key=key))
+            except AssertionError as error:
+                self.problems.append(f"batch {key}: {error}")
+                return
+            except _DOWN:
+                self.resent += 1
+                if self._stop.wait(0.05):
+                    return
+                continue
+            break
+        self.accepted[answers.pop()] = len(urls)
