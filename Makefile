@@ -10,7 +10,7 @@ demo: $(STAMP) browser
 	$(BIN)/meadow demo $(ARGS)
 
 test: $(STAMP) browser
-	$(BIN)/pytest -n 2 --dist loadgroup $(ARGS)
+	$(BIN)/pytest -n 2 --dist loadfile $(ARGS)
 
 check: $(STAMP)
 	$(BIN)/ruff format --check .

@@ -35,13 +35,11 @@ def copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.mark.xdist_group("imports")
 def test_the_table_holds(copy: Path) -> None:
     result = lint(copy)
     assert result.returncode == 0, result.stdout
 
 
-@pytest.mark.xdist_group("imports")
 @pytest.mark.parametrize(("package", "module", "contract"), PLANTED)
 def test_a_planted_breach_is_seen(copy: Path, package: str, module: str, contract: str) -> None:
     planted = copy / package / "planted.py"

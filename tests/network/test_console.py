@@ -24,7 +24,6 @@ ARGUMENTS = (
 )
 pytestmark = [
     pytest.mark.browser,
-    pytest.mark.xdist_group("network"),
     pytest.mark.skipif(BROWSER is None, reason="there is no Chromium: run python -m tests.install_browser"),
 ]
 Scheme = Literal["light", "dark"]

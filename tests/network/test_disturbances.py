@@ -18,8 +18,6 @@ from tests.faults.soundness import LedgerView
 from tests.network.processes import Node, Up, until
 from tests.network.site import Site, serving
 
-pytestmark = pytest.mark.xdist_group("network")
-
 
 @dataclass
 class Stage:

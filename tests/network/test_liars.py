@@ -16,8 +16,6 @@ from tests.network.liar import LIES, Liar, Lie, ended, rejected
 from tests.network.processes import Node, Up
 from tests.network.site import Site, serving
 
-pytestmark = pytest.mark.xdist_group("network")
-
 
 @dataclass
 class Stage:

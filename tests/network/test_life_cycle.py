@@ -13,8 +13,6 @@ from tests.faults.soundness import LedgerView
 from tests.network.processes import Lab, Up, run, still_alive, until
 from tests.network.site import Site, serving
 
-pytestmark = pytest.mark.xdist_group("network")
-
 
 @pytest.fixture(scope="module")
 def site() -> Iterator[Site]:

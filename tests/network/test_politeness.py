@@ -8,8 +8,6 @@ import pytest
 
 from tests.network.conftest import CRAWL_DELAY_S, Network
 
-pytestmark = pytest.mark.xdist_group("network")
-
 
 def test_a_page_comes_back_with_its_words_and_its_record(network: Network) -> None:
     answer = network.up.lab.scrape(network.site.url("/p/first"))

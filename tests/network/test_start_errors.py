@@ -8,8 +8,6 @@ import pytest
 from tests.network.processes import ROOT, Up, environment, quiet_port, run, still_alive
 from tests.network.site import serving
 
-pytestmark = pytest.mark.xdist_group("network")
-
 
 def refused(tmp_path: Path, *arguments: str, data: Path | None = None, **settings: str) -> str:
     """Start a network that must not start; what it says."""
