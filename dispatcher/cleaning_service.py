@@ -36,13 +36,19 @@ class Cleaner(Protocol):
 
 
 async def load_body(objects: ObjectStore, record: Record) -> bytes | None:
-    """Return a record's decoded body, None where the store does not have it."""
+    """Return a record's decoded body, None where the store does not have it, or not as it was recorded."""
     stored = await objects.get(BODY, body_name(record))
     if stored is None:
         return None
-    if record.body_bytes <= _INLINE_DECODE_BYTES:
-        return decode_body(stored, record.content_encoding)[0]
-    return (await asyncio.to_thread(decode_body, stored, record.content_encoding))[0]
+    try:
+        if record.body_bytes <= _INLINE_DECODE_BYTES:
+            body, digest = decode_body(stored, record.content_encoding, max_body_bytes=record.body_bytes)
+        else:
+            body, digest = await asyncio.to_thread(decode_body, stored, record.content_encoding)
+    except BodyError as error:
+        _log.warning("body_damaged", job_id=record.job_id, error=str(error))
+        return None
+    return body if digest == record.body_hash else None
 
 
 async def load_document(objects: ObjectStore, document_hash: str) -> Document | None:
@@ -118,12 +124,11 @@ class CleaningService:
 
     async def _document(self, result: Result) -> Document | Dropped:
         record = record_of(result)
-        try:
-            body = await load_body(self._objects, record)
-        except BodyError as error:
-            return Dropped(url=record.final_url, reason="empty_body", detail=f"the stored body is damaged: {error}")
+        body = await load_body(self._objects, record)
         if body is None:
-            return Dropped(url=record.final_url, reason="empty_body", detail="the body is not in the object store")
+            return Dropped(
+                url=record.final_url, reason="empty_body", detail="the body is not in the object store, or damaged"
+            )
         return await self._cleaner.clean(body, url=record.final_url, content_type=record.content_type)
 
     async def _complete(self, job: Job, outcome: Document | Dropped) -> None:

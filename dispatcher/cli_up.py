@@ -2,7 +2,7 @@
 
 import asyncio
 import signal
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Coroutine, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,11 +20,11 @@ from dispatcher.adapters.solana_chain import SolanaChain, read_facts
 from dispatcher.adapters.sqlite_ledger import open_sqlite_ledger
 from dispatcher.adapters.system_clock import new_id, now_ms
 from dispatcher.api_keys import key_mac
+from dispatcher.certificate_service import CertificateService
 from dispatcher.chain import ChainFacts
 from dispatcher.cli_parts import Dispatcher, Foundations, assemble
 from dispatcher.errors import SetupError, StoreError
 from dispatcher.frontier import Frontier, HostPace
-from dispatcher.job_signer import JobSigner, certify
 from dispatcher.jobs import ApiKey
 from dispatcher.ledger import Ledger
 from dispatcher.node_sessions import Nodes
@@ -38,11 +38,8 @@ from provenance.adapters.solana_rpc import SolanaRpc
 from provenance.checkpoint import NoteSigner
 from provenance.errors import ChainUnavailable, ProvenanceError
 from provenance.log_info import (
-    CERTIFICATES_PATH,
     LOG_INFO_PATH,
     LogInfo,
-    decode_certificates,
-    encode_certificates,
     encode_log_info,
 )
 from provenance.tariff import TARIFF
@@ -99,7 +96,9 @@ async def running_network(options: UpOptions, settings: DispatcherSettings) -> A
         facts = await _prepare_chain(chain, rpc, keys, settings)
         tiles = LocalTiles(options.data_dir / "log")
         origin = settings.log_origin or f"meadow.localhost/{keys.log.public[:8]}"
-        signer = await _publish_identity(tiles, keys, origin, facts)
+        certificates = CertificateService(store=tiles, root=keys.root, job_key=keys.job, clock=now_ms)
+        signer = await certificates.open_signer()
+        await _publish_identity(tiles, keys, origin, facts)
         api_key = await _ensure_local_key(ledger, keys, options.data_dir / "keys")
         foundations = Foundations(
             data_dir=options.data_dir,
@@ -117,7 +116,7 @@ async def running_network(options: UpOptions, settings: DispatcherSettings) -> A
         port = await _serve(stack, parts.app, settings.host, options.port)
         base = f"http://{_url_host(settings.host)}:{port}"
         failed = asyncio.get_running_loop().create_future()
-        _run_duties(stack, parts, failed)
+        _run_duties(stack, parts, certificates.run(signer), failed)
         children: list[ChildProcess] = []
         stack.push_async_callback(_stop_all, children)
         stack.push_async_callback(_drain, parts, settings.drain_ms)
@@ -186,15 +185,10 @@ def _named(setting: str, value: str | None, error: Exception) -> str:
     return str(error) if value is None else f"{setting}: {error}"
 
 
-async def _publish_identity(tiles: LocalTiles, keys: OperatorKeys, origin: str, facts: ChainFacts) -> JobSigner:
-    note_signer = NoteSigner(origin, keys.log)
-    stored = await tiles.read(CERTIFICATES_PATH)
-    known = decode_certificates(stored) if stored else ()
-    certificate, certificates = certify(known, root=keys.root, job_key=keys.job, now_ms=now_ms())
-    await tiles.replace(CERTIFICATES_PATH, encode_certificates(certificates))
+async def _publish_identity(tiles: LocalTiles, keys: OperatorKeys, origin: str, facts: ChainFacts) -> None:
     info = LogInfo(
         origin=origin,
-        vkey=note_signer.vkey,
+        vkey=NoteSigner(origin, keys.log).vkey,
         root_key=keys.root.public,
         anchor_address=facts.operator,
         payer_address=facts.operator,
@@ -204,7 +198,6 @@ async def _publish_identity(tiles: LocalTiles, keys: OperatorKeys, origin: str, 
         tariff=TARIFF,
     )
     await tiles.replace(LOG_INFO_PATH, encode_log_info(info))
-    return JobSigner(keys.job, certificate)
 
 
 async def _ensure_local_key(ledger: Ledger, keys: OperatorKeys, folder: Path) -> str:
@@ -236,7 +229,9 @@ async def _serve(stack: AsyncExitStack, app: web.Application, host: str, port: i
     return int(runner.addresses[0][1])
 
 
-def _run_duties(stack: AsyncExitStack, parts: Dispatcher, failed: asyncio.Future[None]) -> None:
+def _run_duties(
+    stack: AsyncExitStack, parts: Dispatcher, renewal: Coroutine[None, None, None], failed: asyncio.Future[None]
+) -> None:
     async def upkeep() -> None:
         while True:
             try:
@@ -251,6 +246,7 @@ def _run_duties(stack: AsyncExitStack, parts: Dispatcher, failed: asyncio.Future
         "cleaning": parts.cleaning.run(),
         "log": parts.log.run(),
         "payouts": parts.payouts.run(),
+        "certificates": renewal,
     }
     tasks = [asyncio.create_task(work, name=name) for name, work in duties.items()]
 

@@ -205,6 +205,9 @@ class NodeGateway:
                 if frame.type is WSMsgType.TEXT:
                     message = decode_from_node(frame.data)
                     state.on(Side.NODE, type(message))
+                    if isinstance(message, SessionError):
+                        _log.info("node_ended_session", code=message.code, detail=message.detail)
+                        break
                     await self._exchange.on_message(session, message)
                 elif frame.type is WSMsgType.BINARY:
                     statement, body = split(frame.data)

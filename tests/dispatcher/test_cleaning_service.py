@@ -1,0 +1,122 @@
+"""Fetched pages become documents, whatever fails on the way, and whatever the store gives back."""
+
+import asyncio
+
+import pytest
+
+from cleaning.document import Document, Dropped
+from cleaning.errors import WorkerStartFailed
+from cleaning.pipeline import to_document
+from dispatcher.batch_events import BatchEvents
+from dispatcher.cleaning_service import CleaningService, load_document
+from dispatcher.errors import LedgerError, LedgerFull, ObjectError
+from dispatcher.jobs import Job, JobState, record_of
+from dispatcher.objects import ObjectStore
+from dispatcher.settlement import BODY, body_name
+from tests.dispatcher.conftest import PAGE, Faults, Room, breaking
+
+
+class OwnProcess:
+    """Cleans in this process: the pages are the tests' own. Fails to start as often as `failing` says."""
+
+    def __init__(self, failing: int = 0) -> None:
+        self.failing = failing
+
+    async def clean(self, body: bytes, *, url: str, content_type: str | None) -> Document | Dropped:
+        if self.failing:
+            self.failing -= 1
+            raise WorkerStartFailed("no worker on purpose")
+        return to_document(body, url=url, content_type=content_type)
+
+
+def service(
+    room: Room, *, ledger: Faults | None = None, objects: ObjectStore | None = None, cleaner: OwnProcess | None = None
+) -> CleaningService:
+    return CleaningService(
+        ledger=breaking(room.truth, ledger or Faults()),
+        objects=objects or room.objects,
+        cleaner=cleaner or OwnProcess(),
+        events=BatchEvents(),
+        clock=room.clock,
+        workers=2,
+    )
+
+
+async def fetched(room: Room, number: int = 1) -> list[Job]:
+    node = room.connect(window=64)
+    jobs = [(await room.begin(node, f"https://s{index}.example/"))[0] for index in range(number)]
+    for node_job, job_hash in node.link.jobs:
+        await room.exchange.on_result(node.session, node.record(node_job, job_hash), memoryview(PAGE))
+    return jobs
+
+
+async def completed(room: Room, jobs: list[Job], cleaning: CleaningService) -> list[Job]:
+    """Run the service until the jobs are completed."""
+    running = asyncio.ensure_future(cleaning.run())
+    try:
+        async with asyncio.timeout(10):
+            while True:
+                now = [await room.job(job) for job in jobs]
+                if all(job.state is JobState.COMPLETED for job in now):
+                    return now
+                assert not running.done(), running
+                await asyncio.sleep(0.01)
+    finally:
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+
+
+@pytest.fixture(autouse=True)
+def soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("dispatcher.cleaning_service._RETRY_S", 0.01)
+
+
+async def test_a_page_becomes_a_document_once(room: Room) -> None:
+    [job] = await fetched(room)
+    cleaning = service(room)
+    await cleaning.clean_one(job.job_id)
+    first = await room.job(job)
+    assert first.document_hash is not None
+    document = await load_document(room.objects, first.document_hash)
+    assert document is not None and "Some words" in document.text
+    await cleaning.clean_one(job.job_id)
+    await cleaning.clean_one(room.new_id())
+    assert await room.job(job) == first
+
+
+async def test_what_a_crash_left_is_found_again_beyond_one_page_of_the_ledger(room: Room) -> None:
+    jobs = await fetched(room, 5)
+    assert all(job.document_hash for job in await completed(room, jobs, service(room)))
+
+
+@pytest.mark.parametrize("method", ["fetched", "jobs", "results", "complete"])
+async def test_a_ledger_that_fails_ends_nothing(room: Room, method: str) -> None:
+    jobs = await fetched(room, 3)
+    await completed(room, jobs, service(room, ledger=Faults({method: 2}, error=LedgerError)))
+
+
+async def test_a_full_disk_and_workers_that_do_not_start_end_nothing(room: Room) -> None:
+    jobs = await fetched(room, 3)
+    full = breaking(room.objects, Faults({"put": 2, "get": 1}, error=ObjectError))
+    cleaning = service(
+        room, ledger=Faults({"complete": 1}, error=LedgerFull), objects=full, cleaner=OwnProcess(failing=3)
+    )
+    assert all(job.document_hash for job in await completed(room, jobs, cleaning))
+
+
+@pytest.mark.parametrize("damage", ["missing", "too large", "another"])
+async def test_a_body_that_cannot_be_read_back_is_dropped_with_a_reason(room: Room, damage: str) -> None:
+    jobs = await fetched(room, 2)
+    result = (await room.truth.results([jobs[0].job_id]))[jobs[0].job_id]
+
+    class Damaged(ObjectStore):
+        async def put(self, kind: str, name: str, data: bytes) -> None:
+            await room.objects.put(kind, name, data)
+
+        async def get(self, kind: str, name: str) -> bytes | None:
+            if (kind, name) != (BODY, body_name(record_of(result))):
+                return await room.objects.get(kind, name)
+            return {"missing": None, "too large": bytes(30 * 1024 * 1024), "another": PAGE[::-1]}[damage]
+
+    [job, *_] = await completed(room, jobs, service(room, objects=Damaged()))
+    assert (job.document_hash, job.dropped) == (None, "empty_body")

@@ -1,0 +1,213 @@
+"""Labs at the front desk: accepted is accepted, others' ids do not exist, cancelled is stopped everywhere."""
+
+import asyncio
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from dispatcher.api_keys import RANDOM_BYTES, key_mac, make_key
+from dispatcher.errors import FrontierError, IdempotencyConflict, LedgerFull, NotFound, Unauthorized
+from dispatcher.intake import Intake
+from dispatcher.jobs import ApiKey, Batch, JobState
+from dispatcher.lab_service import DatasetJob
+from dispatcher.scrape_request import ScrapeRequest, decode_batch
+from protocol.messages import Cancel
+from tests.dispatcher.conftest import PAGE, START_MS, Room
+
+SECRET = b"s" * 32
+
+
+class NoDatasets:
+    """Knows one dataset, of the batch it was started for."""
+
+    def __init__(self) -> None:
+        self.known: dict[str, DatasetJob] = {}
+
+    async def start(self, batch: Batch) -> DatasetJob:
+        job = DatasetJob(dataset_id=f"of {batch.batch_id}", batch_id=batch.batch_id, state="completed")
+        self.known[job.dataset_id] = job
+        return job
+
+    async def find(self, dataset_id: str) -> DatasetJob | None:
+        return self.known.get(dataset_id)
+
+    async def file(self, dataset_id: str, name: str) -> Path | None:
+        return Path("/data") / name if name == "data.jsonl" else None
+
+
+def intake_of(room: Room) -> Intake:
+    return Intake(
+        ledger=room.ledger,
+        frontier=room.frontier,
+        objects=room.objects,
+        nodes=room.nodes,
+        datasets=NoDatasets(),
+        events=room.events,
+        wake=room.scheduler.wake,
+        rebuild_frontier=room.scheduler.request_rebuild,
+        key_secret=SECRET,
+        clock=room.clock,
+        new_id=room.new_id,
+        job_deadline_ms=60_000,
+    )
+
+
+def request(*urls: str) -> ScrapeRequest:
+    decoded = decode_batch(msgspec.json.encode({"urls": urls or ("https://a.example/",)}))
+    assert isinstance(decoded, ScrapeRequest)
+    return decoded
+
+
+async def submit(intake: Intake, *urls: str, key: str | None = None, digest: str = "") -> Batch:
+    return await intake.submit("team", request(*urls), idempotency_key=key, request_hash=digest)
+
+
+async def test_a_batch_is_queued_once_however_often_it_is_sent(room: Room) -> None:
+    intake = intake_of(room)
+    first = await submit(intake, "https://a.example/", "https://b.example/", key="k", digest="d")
+    again = await submit(intake, "https://a.example/", "https://b.example/", key="k", digest="d")
+    assert (again.batch_id, await room.memory.size()) == (first.batch_id, 2)
+    with pytest.raises(IdempotencyConflict):
+        await submit(intake, "https://c.example/", key="k", digest="e")
+    assert await room.memory.size() == 2
+    [job, _] = await room.truth.jobs_of(first.batch_id)
+    assert job.deadline_ms == START_MS + 60_000
+
+
+async def test_a_frontier_that_is_down_delays_an_accepted_batch_and_loses_nothing(room: Room) -> None:
+    await room.scheduler.rebuild()
+    intake = intake_of(room)
+    room.frontier_faults.methods["add"] = 1
+    batch = await submit(intake)
+    assert (batch.team_id, await room.memory.size()) == ("team", 0)
+    node = room.connect()
+    await room.scheduler.keep_house()
+    await room.dispatch()
+    assert len(node.link.jobs) == 1
+
+
+async def test_a_ledger_that_is_full_accepts_nothing(room: Room) -> None:
+    room.ledger_faults.error = LedgerFull
+    room.ledger_faults.methods["submit"] = 1
+    with pytest.raises(LedgerFull):
+        await submit(intake_of(room))
+    assert await room.memory.size() == 0
+
+
+async def test_waiting_ends_with_the_last_job_or_with_the_time(room: Room) -> None:
+    intake = intake_of(room)
+    batch = await submit(intake, "https://a.example/", "https://b.example/")
+    first, second = await room.truth.jobs_of(batch.batch_id)
+    loop = asyncio.get_running_loop()
+    began = loop.time()
+    assert not await intake.wait(batch.batch_id, timeout_ms=50)
+    assert loop.time() - began < 0.5
+    waiting = asyncio.ensure_future(intake.wait(batch.batch_id, timeout_ms=5_000))
+    await room.scheduler.refuse(first, reason="x", detail="")
+    await asyncio.sleep(0.05)
+    assert not waiting.done()
+    await room.scheduler.fail(second, reason="x", detail="")
+    assert await waiting
+    assert await intake.wait(batch.batch_id, timeout_ms=0)
+
+
+async def test_cancelling_stops_what_is_queued_and_what_nodes_have_in_hand(room: Room) -> None:
+    intake = intake_of(room)
+    nodes = [room.connect(5, window=1), room.connect(6, window=1)]
+    batch = await submit(intake, *(f"https://s{number}.example/" for number in range(4)))
+    await room.dispatch()
+    nodes[0].link.closed = True
+    assert await intake.cancel("team", batch.batch_id)
+    assert [type(message) for message in nodes[1].link.messages] == [Cancel]
+    assert all(node.session.in_flight == {} for node in nodes)
+    assert await room.memory.size() == 0
+    assert (await room.truth.counts(batch.batch_id)).cancelled == 4
+    [(node_job, job_hash)] = nodes[1].link.jobs
+    await room.exchange.on_result(nodes[1].session, nodes[1].record(node_job, job_hash), memoryview(PAGE))
+    assert nodes[1].link.acks[-1].outcome == "stale"
+    assert not await intake.cancel("team", batch.batch_id)
+
+
+async def test_cancelling_is_done_though_the_frontier_does_not_hear_of_it(room: Room) -> None:
+    intake = intake_of(room)
+    batch = await submit(intake)
+    room.frontier_faults.methods["finish"] = 1
+    room.frontier_faults.error = FrontierError
+    assert await intake.cancel("team", batch.batch_id)
+    node = room.connect()
+    await room.dispatch()
+    assert (node.link.jobs, await room.memory.size()) == ([], 0)
+
+
+async def test_a_node_that_does_not_listen_delays_no_cancel_of_others(room: Room) -> None:
+    intake = intake_of(room)
+    slow, quick = room.connect(5, window=1), room.connect(6, window=1)
+    batch = await submit(intake, "https://a.example/", "https://b.example/")
+    await room.dispatch()
+    slow.link.stuck = asyncio.Event()
+    cancelling = asyncio.ensure_future(intake.cancel("team", batch.batch_id))
+    async with asyncio.timeout(2):
+        while not quick.link.messages:
+            await asyncio.sleep(0.005)
+    slow.link.stuck.set()
+    assert await cancelling
+
+
+async def test_what_belongs_to_another_team_does_not_exist(room: Room) -> None:
+    intake = intake_of(room)
+    batch = await submit(intake)
+    dataset = await intake.build_dataset("team", batch.batch_id)
+    for team, batch_id, dataset_id in (
+        ("other", batch.batch_id, dataset.dataset_id),
+        ("team", room.new_id(), "of nothing"),
+        ("team", "", ""),
+    ):
+        with pytest.raises(NotFound):
+            await intake.status(team, batch_id, from_position=0, limit=1)
+        with pytest.raises(NotFound):
+            await intake.cancel(team, batch_id)
+        with pytest.raises(NotFound):
+            await intake.errors(team, batch_id)
+        with pytest.raises(NotFound):
+            await intake.build_dataset(team, batch_id)
+        with pytest.raises(NotFound):
+            await intake.dataset(team, dataset_id)
+        with pytest.raises(NotFound):
+            await intake.dataset_file(team, dataset_id, "data.jsonl")
+    assert (await room.truth.counts(batch.batch_id)).cancelled == 0
+    assert (await intake.dataset_file("team", dataset.dataset_id, "data.jsonl")).name == "data.jsonl"
+    with pytest.raises(NotFound):
+        await intake.dataset_file("team", dataset.dataset_id, "../ledger.sqlite3")
+
+
+async def test_errors_lists_what_ended_badly_over_many_pages(room: Room, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("dispatcher.intake._PAGE", 2)
+    intake = intake_of(room)
+    batch = await submit(intake, *(f"https://s{number}.example/" for number in range(5)))
+    jobs = await room.truth.jobs_of(batch.batch_id)
+    await room.scheduler.refuse(jobs[0], reason="no", detail="")
+    await room.scheduler.fail(jobs[4], reason="no", detail="")
+    ended = await intake.errors("team", batch.batch_id)
+    assert [(job.position, job.state) for job in ended] == [(0, JobState.REFUSED), (4, JobState.FAILED)]
+
+
+async def test_keys_are_known_until_revoked(room: Room) -> None:
+    intake = intake_of(room)
+    keys = [make_key(bytes([number]) * RANDOM_BYTES) for number in (1, 2)]
+    for number, key in enumerate(keys):
+        stored = ApiKey(
+            key_id=f"k{number}",
+            team_id=f"team {number}",
+            name="",
+            prefix=key.prefix,
+            mac=key_mac(SECRET, key.text),
+            created_ms=1,
+        )
+        await room.truth.add_key(stored)
+    assert [await intake.team_of(key.text) for key in keys] == ["team 0", "team 1"]
+    await room.truth.revoke_key("k0", 2)
+    for bearer in (keys[0].text, keys[1].text[:-1] + "A", keys[1].prefix, "", "mw_", "Bearer x", "\udcff", "é" * 60):
+        with pytest.raises(Unauthorized):
+            await intake.team_of(bearer)
+    assert await intake.team_of(keys[1].text) == "team 1"
