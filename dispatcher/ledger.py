@@ -254,10 +254,6 @@ class LogLedger(Protocol):
         checkpoint, or where it is anchored by another transaction."""
         ...
 
-    async def checkpoint_covering(self, index: int) -> StoredCheckpoint | None:
-        """The oldest anchored checkpoint with size > index, else the oldest one with size > index."""
-        ...
-
 
 class CreditLedger(Protocol):
     """Credits, payout epochs and what nodes earned."""
@@ -284,8 +280,8 @@ class CreditLedger(Protocol):
         """All epochs, by number."""
         ...
 
-    async def next_epoch(self) -> int:
-        """The number of the next epoch, from 0."""
+    async def newest_epoch(self) -> Epoch | None:
+        """The epoch with the highest number."""
         ...
 
     async def mark_epoch_paid(self, number: int, now_ms: int) -> None:

@@ -39,7 +39,6 @@ class PayoutService:
     ) -> None:
         self._ledger, self._store, self._origin = ledger, store, origin
         self._chain, self._facts, self._clock, self._epoch_ms = chain, facts, clock, epoch_ms
-        self._last_epoch_ms = 0
 
     async def run(self) -> None:
         """Confirm, close epochs and pay until cancelled."""
@@ -55,13 +54,13 @@ class PayoutService:
         await self._ledger.confirm_credits(self._clock())
         for unpaid in await self._ledger.unpaid_epochs():
             await self._pay(unpaid)
-        if self._clock() - self._last_epoch_ms >= self._epoch_ms:
-            opened = await self._open_epoch()
+        last = await self._ledger.newest_epoch()
+        if last is None or self._clock() - last.created_ms >= self._epoch_ms:
+            opened = await self._open_epoch(0 if last is None else last.number + 1)
             if opened is not None:
                 await self._pay(opened)
-            self._last_epoch_ms = self._clock()
 
-    async def _open_epoch(self) -> Epoch | None:
+    async def _open_epoch(self, number: int) -> Epoch | None:
         newest = await self._ledger.newest_checkpoint()
         if newest is None:
             return None
@@ -71,7 +70,6 @@ class PayoutService:
         by_wallet: defaultdict[str, list[tuple[int, int]]] = defaultdict(list)
         for credit in credits:
             by_wallet[credit.wallet].append((credit.log_index, credit.amount))
-        number = await self._ledger.next_epoch()
         statement = epoch_format.make_statement(
             by_wallet,
             origin=self._origin,

@@ -70,11 +70,11 @@ class SqliteCredits(CreditLedger):
 
         return await self._readers.read(query)
 
-    async def next_epoch(self) -> int:
+    async def newest_epoch(self) -> Epoch | None:
         """See CreditLedger."""
 
-        def query(connection: sqlite3.Connection) -> int:
-            return int(connection.execute("SELECT coalesce(max(number) + 1, 0) FROM epochs").fetchone()[0])
+        def query(connection: sqlite3.Connection) -> Epoch | None:
+            return read_row(connection, Epoch, "SELECT * FROM epochs ORDER BY number DESC LIMIT 1")
 
         return await self._readers.read(query)
 

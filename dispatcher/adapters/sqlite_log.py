@@ -78,12 +78,6 @@ class SqliteLog(LogLedger):
         """See LogLedger."""
         await self._writer.write_one(partial(_set_anchor, size, signature))
 
-    async def checkpoint_covering(self, index: int) -> StoredCheckpoint | None:
-        """See LogLedger."""
-        return await self._checkpoint(
-            "SELECT * FROM checkpoints WHERE size > ? ORDER BY anchor_signature IS NULL, size LIMIT 1", index
-        )
-
     async def _checkpoint(self, sql: str, *parameters: int) -> StoredCheckpoint | None:
         def query(connection: sqlite3.Connection) -> StoredCheckpoint | None:
             return read_row(connection, StoredCheckpoint, sql, parameters)

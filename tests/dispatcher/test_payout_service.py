@@ -181,6 +181,14 @@ async def test_epochs_are_closed_no_more_often_than_asked_for(room: PayRoom) -> 
     assert await states(room) == ["paid"] * 3
 
 
+async def test_a_restart_does_not_close_an_epoch_early(room: PayRoom) -> None:
+    for number in range(1, 3):
+        await room.earn(1)
+        await room.cover(number)
+        await room.service(epoch_ms=60_000).pay_once()
+    assert await states(room) == ["paid", "confirmed"]
+
+
 @pytest.mark.parametrize("after", [False, True])
 async def test_a_crash_at_any_step_is_repaired_by_the_next_run(room: PayRoom, after: bool) -> None:
     call, crashed, covered = 0, True, 0

@@ -239,8 +239,9 @@ async def test_checkpoints_follow_one_another(ledger: Ledger) -> None:
     with pytest.raises(LedgerError, match="no checkpoint of size 4"):
         await ledger.set_anchor(4, "other")
     assert [stored.size for stored in await ledger.unanchored()] == [3, 9]
-    covering = [await ledger.checkpoint_covering(index) for index in (0, 4, 5, 9)]
-    assert [stored and stored.size for stored in covering] == [5, 5, 9, None]
+    anchored = await ledger.newest_anchored()
+    assert anchored is not None
+    assert (anchored.size, anchored.anchor_signature) == (5, "sig")
 
 
 async def test_credits_wait_for_their_hold_then_go_into_one_epoch_and_are_paid(ledger: Ledger, rows: Rows) -> None:
@@ -258,6 +259,7 @@ async def test_credits_wait_for_their_hold_then_go_into_one_epoch_and_are_paid(l
         await ledger.open_epoch(msgspec.structs.replace(epoch, total=21), ids)
     assert not await ledger.open_epoch(epoch, [*ids, jobs[3].job_id])
     assert await ledger.epochs() == []
+    assert await ledger.newest_epoch() is None
     assert await ledger.open_epoch(epoch, ids)
     assert not await ledger.open_epoch(epoch, [jobs[2].job_id])
     assert not await ledger.open_epoch(msgspec.structs.replace(epoch, number=1), ids)
@@ -267,6 +269,7 @@ async def test_credits_wait_for_their_hold_then_go_into_one_epoch_and_are_paid(l
     await ledger.mark_epoch_paid(0, NOW_MS + 10)
     assert await ledger.unpaid_epochs() == []
     assert [paid.paid_ms for paid in await ledger.epochs()] == [NOW_MS + 9]
+    assert await ledger.newest_epoch() == (await ledger.epochs())[-1]
     assert await ledger.node_totals("node-a") == NodeTotals(results=2, pending=0, confirmed=0, void=0, paid=20)
     assert await ledger.node_totals("node-b") == NodeTotals(results=2, pending=10, confirmed=10, void=0, paid=0)
     assert {credit.state for credit in (await ledger.credits_of(ids)).values()} == {CreditState.PAID}
