@@ -21,6 +21,7 @@ from dispatcher.adapters.node_gateway import NodeGateway
 from dispatcher.adapters.operator_keys import OperatorKeys
 from dispatcher.adapters.prometheus_metrics import Metrics
 from dispatcher.adapters.system_clock import new_id, now_ms
+from dispatcher.balances import Balances
 from dispatcher.batch_events import BatchEvents
 from dispatcher.chain import Chain, ChainFacts
 from dispatcher.cleaning_service import CleaningService
@@ -122,6 +123,7 @@ async def assemble(stack: AsyncExitStack, base: Foundations, settings: Dispatche
         hold_ms=_default(settings.credit_hold_ms, SIMULATED_HOLD_MS if simulated else REAL_HOLD_MS),
         test_sites=base.test_sites,
     )
+    balances = Balances(ledger=ledger, nodes=nodes, clock=now_ms)
     exchange = Exchange(
         ledger=ledger,
         frontier=frontier,
@@ -130,6 +132,7 @@ async def assemble(stack: AsyncExitStack, base: Foundations, settings: Dispatche
         scheduler=scheduler,
         settlement=settlement,
         exclusions=exclusions,
+        balances=balances,
         fetched=cleaning.fetched,
         clock=now_ms,
         randomness=randomness,
@@ -162,6 +165,7 @@ async def assemble(stack: AsyncExitStack, base: Foundations, settings: Dispatche
         facts=base.facts,
         clock=now_ms,
         epoch_ms=_default(settings.epoch_ms, SIMULATED_EPOCH_MS if simulated else REAL_EPOCH_MS),
+        paid=balances.tell_all,
     )
     datasets = DatasetBuilder(
         ledger=ledger,

@@ -6,6 +6,7 @@ from collections.abc import Callable, Coroutine
 import structlog
 
 from dispatcher import retry_policy
+from dispatcher.balances import Balances
 from dispatcher.compliance import Decision, Verdict
 from dispatcher.errors import StoreError
 from dispatcher.frontier import Frontier
@@ -56,12 +57,14 @@ class Exchange:
         scheduler: Scheduler,
         settlement: Settlement,
         exclusions: Exclusions,
+        balances: Balances,
         fetched: Callable[[str], None],
         clock: Callable[[], int],
         randomness: Randomness,
     ) -> None:
         self._ledger, self._frontier, self._nodes, self._gate = ledger, frontier, nodes, gate
         self._scheduler, self._settlement, self._exclusions = scheduler, settlement, exclusions
+        self._balances = balances
         self._fetched, self._clock, self._randomness = fetched, clock, randomness
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -70,6 +73,7 @@ class Exchange:
         match message:
             case Ping():
                 await session.link.send_message(Pong(time_ms=message.time_ms))
+                await self._balances.tell(session)
             case Availability():
                 session.window = message.max_concurrent_jobs
                 session.unavailable_reason = message.reason
@@ -82,6 +86,10 @@ class Exchange:
                 await self._on_hop(session, message)
             case Accept() | SessionError():
                 pass
+
+    async def on_opened(self, session: NodeSession) -> None:
+        """A session is open: tell the node what it has earned."""
+        await self._balances.tell(session)
 
     async def on_result(self, session: NodeSession, statement: Statement, body: memoryview) -> None:
         """Handle a record with its body; ProtocolError where it is not a genuine record of this node."""

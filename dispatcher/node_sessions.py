@@ -6,6 +6,7 @@ from typing import Protocol
 
 from dispatcher.compliance import Verdict
 from dispatcher.jobs import Job
+from dispatcher.ledger import NodeTotals
 from dispatcher.matching import NodeView
 from protocol.job import Job as NodeJob
 from protocol.messages import FromDispatcher, Hello
@@ -58,7 +59,8 @@ class InFlight:
 
 @dataclass(slots=True)
 class NodeSession:
-    """One connected node. Owned by the gateway; `window` is how many jobs the node takes at once."""
+    """One connected node. Owned by the gateway; `window` is how many jobs the node takes at once, `told_totals` what it
+    was told last of its earnings."""
 
     hello: Hello
     link: NodeLink
@@ -66,6 +68,7 @@ class NodeSession:
     opened_ms: int
     in_flight: dict[str, InFlight] = field(default_factory=dict)
     unavailable_reason: str = ""
+    told_totals: NodeTotals | None = None
 
     @property
     def node_key(self) -> str:

@@ -6,7 +6,7 @@ sent. A crash at any point is resumed from the ledger.
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 import structlog
 
@@ -24,7 +24,8 @@ _CREDITS_PER_EPOCH = 100_000
 
 
 class PayoutService:
-    """Owns the epochs. `store` is the public log's folder, where statements and their transactions are published."""
+    """Owns the epochs. `store` is the public log's folder, where statements and their transactions are published;
+    `paid` is awaited after each epoch that was paid."""
 
     def __init__(
         self,
@@ -36,9 +37,10 @@ class PayoutService:
         facts: ChainFacts,
         clock: Callable[[], int],
         epoch_ms: int,
+        paid: Callable[[], Awaitable[None]],
     ) -> None:
         self._ledger, self._store, self._origin = ledger, store, origin
-        self._chain, self._facts, self._clock, self._epoch_ms = chain, facts, clock, epoch_ms
+        self._chain, self._facts, self._clock, self._epoch_ms, self._paid = chain, facts, clock, epoch_ms, paid
 
     async def run(self) -> None:
         """Confirm, close epochs and pay until cancelled."""
@@ -90,4 +92,5 @@ class PayoutService:
         signatures = await self._chain.pay(epoch.statement)
         await self._store.write_once(payouts_path(epoch.number), encode_signatures(signatures))
         await self._ledger.mark_epoch_paid(epoch.number, self._clock())
+        await self._paid()
         _log.info("epoch_paid", epoch=epoch.number, total=epoch.total, transactions=len(signatures))

@@ -35,6 +35,7 @@ from node_agent.lines import CSV_HEADER, csv_row, log_line, printable, time_text
 from node_agent.owner_rules import ALL_PURPOSES, check_moment, normalise_domain
 from node_agent.settings import NodeSettings, read_settings
 from protocol.keys import SigningKey
+from protocol.messages import Balance
 from protocol.urls import TestSites
 
 app = typer.Typer(
@@ -138,7 +139,8 @@ def status(data: DataOption, as_json: Annotated[bool, typer.Option("--json", hel
             "today_bytes": usage.wire_bytes,
             "all_jobs": totals.jobs,
             "all_bytes": totals.wire_bytes,
-            "reward_pending": totals.reward,
+            "reward_logged": totals.reward,
+            **_rewards(rules.balance()),
             "waiting_results": SpoolFolder(folder).waiting(),
             "limits": msgspec.to_builtins(stored),
             "blocked_domains": sorted(owner.blocked_domains),
@@ -154,6 +156,18 @@ def status(data: DataOption, as_json: Annotated[bool, typer.Option("--json", hel
             typer.echo(f"{name.replace('_', ' '):<18}{printable(value_text(value))}")
     if facts["test_sites"]:
         _announce_test_sites(standing.test_sites)
+
+
+def _rewards(balance: Balance | None) -> dict[str, int]:
+    """What the dispatcher said last, base units of the token; nothing before it said anything."""
+    if balance is None:
+        return {}
+    return {
+        "reward_pending": balance.pending,
+        "reward_confirmed": balance.confirmed,
+        "reward_paid": balance.paid,
+        "reward_void": balance.void,
+    }
 
 
 @app.command()

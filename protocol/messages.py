@@ -176,6 +176,16 @@ class Pong(_Message, frozen=True, kw_only=True, tag="pong"):
     time_ms: Uint
 
 
+class Balance(_Message, frozen=True, kw_only=True, tag="balance"):
+    """Dispatcher: what this node has earned so far by the state of its credits, in base units of the token."""
+
+    pending: Uint
+    confirmed: Uint
+    paid: Uint
+    void: Uint
+    time_ms: Uint
+
+
 class Drain(_Message, frozen=True, kw_only=True, tag="drain"):
     """Dispatcher: no more jobs; finish the ones in hand and reconnect after `reconnect_after_ms`."""
 
@@ -189,7 +199,7 @@ class SessionError(_Message, frozen=True, kw_only=True, tag="error"):
     detail: str = ""
 
 
-FromDispatcher = Challenge | Welcome | HopVerdict | Ack | Cancel | Pong | Drain | SessionError
+FromDispatcher = Challenge | Welcome | HopVerdict | Ack | Cancel | Pong | Balance | Drain | SessionError
 FromNode = Accept | Refuse | Failure | Hop | Availability | Ping | SessionError
 
 _encoder = msgspec.json.Encoder()

@@ -14,6 +14,7 @@ from protocol.messages import (
     Accept,
     Ack,
     Availability,
+    Balance,
     Cancel,
     Challenge,
     Drain,
@@ -63,6 +64,7 @@ _WORK: tuple[tuple[Side, type], ...] = (
     (Side.DISPATCHER, HopVerdict),
     (Side.DISPATCHER, Cancel),
     (Side.DISPATCHER, Pong),
+    (Side.DISPATCHER, Balance),
 )
 
 TRANSITIONS: dict[tuple[State, Side, type], State] = {

@@ -24,6 +24,7 @@ from dispatcher.adapters.memory_objects import MemoryObjects
 from dispatcher.adapters.sqlite_ledger import SqliteLedger, open_sqlite_ledger
 from dispatcher.adapters.system_clock import new_id, now_ms
 from dispatcher.api_keys import key_mac, make_key
+from dispatcher.balances import Balances
 from dispatcher.batch_events import BatchEvents
 from dispatcher.chain import ChainFacts
 from dispatcher.cleaning_service import CleaningService
@@ -50,7 +51,7 @@ from node_agent.adapters.sqlite_journal import SqliteJournal
 from node_agent.owner_rules import Moment, OwnerRules
 from protocol.job import open_certificate
 from protocol.keys import SigningKey
-from protocol.messages import Ack, FromDispatcher, FromNode, Hello, HopVerdict
+from protocol.messages import Ack, Balance, FromDispatcher, FromNode, Hello, HopVerdict
 from protocol.record import open_record
 from protocol.statements import Statement, parse, split
 from protocol.urls import TestSites
@@ -80,6 +81,7 @@ class LinkToNode:
     def __init__(self, node: AsyncioJobs, certificate: Statement) -> None:
         self.node, self.certificate = node, certificate
         self.acks: list[Ack] = []
+        self.balances: list[Balance] = []
 
     async def send_message(self, message: FromDispatcher) -> None:
         if isinstance(message, Ack):
@@ -87,6 +89,8 @@ class LinkToNode:
             await self.node.on_ack(message)
         elif isinstance(message, HopVerdict):
             self.node.on_verdict(message)
+        elif isinstance(message, Balance):
+            self.balances.append(message)
 
     async def send_statement(self, statement: Statement) -> None:
         await self.node.on_job(statement, open_certificate(self.certificate, now_ms=now_ms()))
@@ -168,6 +172,7 @@ async def house(tmp_path: Path) -> AsyncIterator[House]:
             randomness=randomness,
         )
         fetched: list[str] = []
+        balances = Balances(ledger=ledger, nodes=nodes, clock=now_ms)
         exchange = Exchange(
             ledger=ledger,
             frontier=frontier,
@@ -178,6 +183,7 @@ async def house(tmp_path: Path) -> AsyncIterator[House]:
                 ledger=ledger, frontier=frontier, objects=objects, clock=now_ms, hold_ms=0, test_sites=test_sites
             ),
             exclusions=exclusions,
+            balances=balances,
             fetched=fetched.append,
             clock=now_ms,
             randomness=randomness,
@@ -247,7 +253,14 @@ async def house(tmp_path: Path) -> AsyncIterator[House]:
                 cleaning=cleaning,
                 log=log,
                 payouts=PayoutService(
-                    ledger=ledger, store=tiles, origin=ORIGIN, chain=chain, facts=facts, clock=now_ms, epoch_ms=0
+                    ledger=ledger,
+                    store=tiles,
+                    origin=ORIGIN,
+                    chain=chain,
+                    facts=facts,
+                    clock=now_ms,
+                    epoch_ms=0,
+                    paid=balances.tell_all,
                 ),
                 datasets=datasets,
                 intake=Intake(
@@ -368,6 +381,7 @@ async def test_one_job_from_the_lab_to_the_auditor(house: House) -> None:
     await house.payouts.pay_once()
     totals = await house.ledger.node_totals(house.node_key.public)
     assert (totals.confirmed, totals.paid) == (0, ack.reward)
+    assert [balance.paid for balance in link_to_node.balances] == [ack.reward]
 
     # 14. The auditor takes the row and checks every step.
     await house.datasets.finished(building.dataset_id)

@@ -201,6 +201,7 @@ class NodeGateway:
         if previous is not None and isinstance(previous.link, WebSocketLink):
             await previous.link.abort()
         try:
+            await self._exchange.on_opened(session)
             async for frame in socket:
                 if frame.type is WSMsgType.TEXT:
                     message = decode_from_node(frame.data)

@@ -20,7 +20,7 @@ from protocol import limits
 from protocol.errors import ProtocolError, SessionViolation
 from protocol.job import Purpose
 from protocol.keys import SigningKey
-from protocol.messages import Ack, Availability, Cancel, Challenge, Drain, Hello, HopVerdict
+from protocol.messages import Ack, Availability, Balance, Cancel, Challenge, Drain, Hello, HopVerdict
 from protocol.statements import Statement
 
 FINISH_MS = limits.JOB_TIMEOUT_MS + 5_000
@@ -178,11 +178,19 @@ class AsyncioNode:
             self._jobs.on_verdict(frame)
         elif isinstance(frame, Cancel):
             self._jobs.on_cancel(frame)
+        elif isinstance(frame, Balance):
+            self._keep_balance(frame)
         elif isinstance(frame, Drain):
             self._reconnect_after_ms = max(0, min(frame.reconnect_after_ms, LONGEST_DRAIN_WAIT_MS))
             self._report("the dispatcher is draining: finishing the jobs in hand")
             return [asyncio.create_task(_until_broken(lambda: self._finish_and_close(session)))]
         return []
+
+    def _keep_balance(self, balance: Balance) -> None:
+        try:
+            self._rules.set_balance(balance)
+        except JournalFailed as error:
+            self._report(str(error))
 
     async def _finish_and_close(self, session: WebSocketSession) -> None:
         await self._jobs.finish(finish_ms=FINISH_MS, acknowledge_ms=ACKNOWLEDGE_MS)

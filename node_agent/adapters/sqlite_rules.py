@@ -15,6 +15,7 @@ from node_agent.consent import Acceptance
 from node_agent.errors import JournalFailed
 from node_agent.owner_rules import ALL_PURPOSES, DEFAULT_CONCURRENT_JOBS, Hours, OwnerRules
 from protocol.job import Purpose
+from protocol.messages import Balance
 
 NodeState = Literal["connecting", "connected", "stopping", "stopped"]
 
@@ -120,6 +121,15 @@ class SqliteRules:
     def set_standing(self, standing: Standing) -> None:
         """Say how the node stands."""
         self._put("standing", msgspec.json.encode(standing).decode())
+
+    def balance(self) -> Balance | None:
+        """Return the dispatcher's last word on what this node earned, None before the first."""
+        value = self._read("balance")
+        return None if value is None else msgspec.json.decode(value, type=Balance)
+
+    def set_balance(self, balance: Balance) -> None:
+        """Keep what the dispatcher says of this node's earnings; shown to the owner and used for nothing else."""
+        self._put("balance", msgspec.json.encode(balance).decode())
 
     def _read(self, name: str) -> str | None:
         with failing_as_journal_error():

@@ -14,6 +14,7 @@ import pytest
 from dispatcher.adapters.memory_frontier import MemoryFrontier
 from dispatcher.adapters.memory_objects import MemoryObjects
 from dispatcher.adapters.sqlite_ledger import SqliteLedger, open_sqlite_ledger
+from dispatcher.balances import Balances
 from dispatcher.batch_events import BatchEvents
 from dispatcher.compliance import RobotsRules, RobotsState
 from dispatcher.errors import FrontierError
@@ -213,6 +214,7 @@ class Room:
             scheduler=self.scheduler,
             settlement=self.settlement,
             exclusions=self.exclusions,
+            balances=Balances(ledger=self.ledger, nodes=self.nodes, clock=self.clock),
             fetched=self.fetched.append,
             clock=self.clock,
             randomness=randomness,

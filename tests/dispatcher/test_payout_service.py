@@ -32,6 +32,7 @@ class PayRoom:
         self.ledger, self.tiles, self.clock, self.folder = ledger, LocalTiles(folder), Clock(), folder
         self.chain = MemoryChain(authority=PAYER, genesis_hash="genesis")
         self.paid: list[bytes] = []
+        self.told = 0
         self.job_ids: list[str] = []
 
     def service(self, steps: Faults | None = None, *, epoch_ms: int = 0) -> PayoutService:
@@ -44,7 +45,12 @@ class PayRoom:
             facts=FACTS,
             clock=self.clock,
             epoch_ms=epoch_ms,
+            paid=self.tell,
         )
+
+    async def tell(self) -> None:
+        """Count the epochs that were told of."""
+        self.told += 1
 
     async def earn(self, number: int, *, hold_ms: int = 0) -> None:
         """Store results, each with its credit."""

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 from aiohttp import web
 
-from protocol.messages import Availability, RefusalCode
+from protocol.messages import Availability, Balance, RefusalCode
 from tests.node_agent.conftest import Dispatcher, Result, Site
 
 COMMAND = (sys.executable, "-m", "node_agent.cli")
@@ -177,7 +177,14 @@ async def test_running_node_is_steered_by_the_other_commands(
         code, out, _ = await command("status", "--json", data=tmp_path)
         status = json.loads(out)
         assert (code, status["running"], status["paused"], status["takes_jobs"]) == (0, True, True, False)
-        assert (status["today_jobs"], status["reward_pending"], status["waiting_results"]) == (1, 7, 0)
+        assert (status["today_jobs"], status["reward_logged"], status["waiting_results"]) == (1, 7, 0)
+        assert "reward_paid" not in status
+        await dispatcher.send(Balance(pending=1, confirmed=2, paid=3, void=4, time_ms=5))
+        async with asyncio.timeout(8):
+            while "reward_paid" not in (told := json.loads((await command("status", "--json", data=tmp_path))[1])):
+                await asyncio.sleep(0.05)
+        rewards = [told[f"reward_{state}"] for state in ("pending", "confirmed", "paid", "void")]
+        assert rewards == [1, 2, 3, 4]
         assert status["test_sites"] == [site.host]
         assert (await command("resume", data=tmp_path))[0] == 0
         assert (await command("block", "Example.COM", data=tmp_path))[0] == 0

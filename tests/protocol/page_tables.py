@@ -18,6 +18,7 @@ STRUCTS: tuple[type[msgspec.Struct], ...] = (
     messages.Ack,
     messages.Cancel,
     messages.Pong,
+    messages.Balance,
     messages.Drain,
     messages.Accept,
     messages.Refuse,

@@ -7,6 +7,7 @@ from protocol.messages import (
     Accept,
     Ack,
     Availability,
+    Balance,
     Cancel,
     Drain,
     Failure,
@@ -45,6 +46,7 @@ FROM_DISPATCHER: tuple[FromDispatcher, ...] = (
     Ack(job_id=JOB_ID, lease=LEASE, outcome="stored", reward=120, log_index=0),
     Cancel(job_id=JOB_ID, lease=LEASE, reason="the lab cancelled the job"),
     Pong(time_ms=NOW_MS),
+    Balance(pending=416, confirmed=0, paid=12_288, void=0, time_ms=NOW_MS),
     Drain(reconnect_after_ms=2_000),
     SessionError(code="expired", detail="the challenge expired 1 ms ago"),
 )
