@@ -19,6 +19,7 @@ from protocol.keys import SigningKey, from_base64url
 from protocol.messages import (
     Ack,
     Availability,
+    Balance,
     Challenge,
     Drain,
     FromDispatcher,
@@ -31,7 +32,7 @@ from protocol.messages import (
     decode_from_dispatcher,
     encode_message,
 )
-from protocol.statements import Kind, parse, sign
+from protocol.statements import Kind, Statement, parse, sign
 from provenance import base58
 from tests.dispatcher.conftest import PAGE, START_MS, PlayedNode, Room, until
 
@@ -80,9 +81,21 @@ class Gateway:
 
 
 async def said(socket: ClientWebSocketResponse) -> FromDispatcher | None:
-    """The dispatcher's next message; None where it hangs up."""
-    frame = await socket.receive(timeout=5)
-    return decode_from_dispatcher(frame.data) if frame.type is WSMsgType.TEXT else None
+    """The dispatcher's next message but for balances, which come at any time; None where it hangs up."""
+    while True:
+        frame = await socket.receive(timeout=5)
+        message = decode_from_dispatcher(frame.data) if frame.type is WSMsgType.TEXT else None
+        if not isinstance(message, Balance):
+            return message
+
+
+async def given(socket: ClientWebSocketResponse) -> Statement:
+    """The next statement the dispatcher sends."""
+    while True:
+        frame = await socket.receive(timeout=5)
+        if frame.type is WSMsgType.BINARY:
+            return parse(frame.data)
+        assert isinstance(decode_from_dispatcher(frame.data), Balance)
 
 
 async def say(socket: ClientWebSocketResponse, message: FromNode) -> None:
@@ -134,7 +147,7 @@ async def test_a_session_from_its_handshake_to_an_acknowledged_result(gateway: G
     assert await said(socket) == Pong(time_ms=3)
     await room.submit("https://a.example/")
     await room.dispatch()
-    statement = parse((await socket.receive(timeout=5)).data)
+    statement = await given(socket)
     job = open_job(statement, certificate=certificate, node_key=key.public, now_ms=START_MS)
     session = room.nodes.get(key.public)
     assert session is not None and set(session.in_flight) == {job.job_id}
@@ -315,7 +328,7 @@ async def test_draining_waits_for_what_nodes_have_in_hand_and_sends_no_more(gate
     socket = await gateway.join()
     await room.submit("https://a.example/")
     await room.dispatch()
-    statement = parse((await socket.receive(timeout=5)).data)
+    statement = await given(socket)
     [session] = room.nodes.all()
     [(job_id, in_flight)] = session.in_flight.items()
     draining = asyncio.ensure_future(gateway.gateway.drain(5))

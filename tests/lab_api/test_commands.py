@@ -116,9 +116,11 @@ async def test_when_the_time_is_over_what_came_is_written_and_the_batch_goes_on(
 async def test_an_interrupt_leaves_the_batch_running_and_says_how_to_go_on(
     env: dict[str, str], labs: LedgerLabs, tmp_path: Path
 ) -> None:
+    # A shell's background job ignores Ctrl-C, and so would whatever it starts.
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-c", PROGRAM, "scrape", f"{ROOT}/later", "--out", str(tmp_path / "p"),
         stderr=asyncio.subprocess.PIPE, env={"PATH": os.environ["PATH"], **env},
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )  # fmt: skip
     while not labs.submitted:
         await asyncio.sleep(0.02)

@@ -14,7 +14,7 @@ import msgspec
 
 from protocol.job import Certificate, Job, Purpose, open_job
 from protocol.keys import SigningKey
-from protocol.messages import Ack, Challenge, FromDispatcher, Hello, SessionError, decode_from_dispatcher
+from protocol.messages import Ack, Balance, Challenge, FromDispatcher, Hello, SessionError, decode_from_dispatcher
 from protocol.record import Record
 from protocol.session import answer_challenge, open_challenge
 from protocol.statements import Kind, Statement, parse, sign
@@ -81,7 +81,11 @@ class Liar:
     async def job(self) -> Given:
         """Wait for a job."""
         assert self._socket is not None and self._certificate is not None
-        statement = parse(await self._socket.receive_bytes(timeout=_WAIT_S))
+        frame = await self._socket.receive(timeout=_WAIT_S)
+        while frame.type is aiohttp.WSMsgType.TEXT and isinstance(decode_from_dispatcher(frame.data), Balance):
+            frame = await self._socket.receive(timeout=_WAIT_S)
+        assert frame.type is aiohttp.WSMsgType.BINARY, frame
+        statement = parse(frame.data)
         job = open_job(statement, certificate=self._certificate, node_key=self.key.public, now_ms=now_ms())
         return Given(job, statement.digest())
 
@@ -129,8 +133,10 @@ class Liar:
         while True:
             answer = await self._socket.receive(timeout=_WAIT_S)
             if answer.type is aiohttp.WSMsgType.TEXT:
-                return decode_from_dispatcher(answer.data)
-            if answer.type is not aiohttp.WSMsgType.BINARY:
+                message = decode_from_dispatcher(answer.data)
+                if not isinstance(message, Balance):
+                    return message
+            elif answer.type is not aiohttp.WSMsgType.BINARY:
                 return None
 
     async def is_hung_up_on(self) -> bool:
