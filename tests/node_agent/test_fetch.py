@@ -137,7 +137,7 @@ async def test_a_jobs_own_bounds_hold_and_never_widen(dispatcher: Dispatcher, no
 
 @pytest.mark.parametrize(
     ("encoding", "body"),
-    [("gzip", b"no gzip at all"), ("gzip", gzip.compress(BODY)[:-20]), ("gzip, br", BODY), ("rot13", BODY)],
+    [("gzip", b"no gzip at all"), ("gzip", gzip.compress(BODY, mtime=0)[:-20]), ("gzip, br", BODY), ("rot13", BODY)],
 )
 async def test_corrupt_body_fails(
     dispatcher: Dispatcher, node: RunningNode, site: Site, encoding: str, body: bytes
