@@ -77,10 +77,11 @@ def test_it_shows_the_network_as_it_is(busy_network: Network, width: int, scheme
         page.screenshot(path=str(tmp_path / f"console-{width}-{scheme}.png"), full_page=True)
         sideways = page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
         assert sideways == 0, "the page scrolls sideways"
-        for cell in page.locator("#recent .state").all():
-            box = cell.bounding_box()
-            assert box is not None
-            assert box["x"] + box["width"] <= width, "what became of a job is out of view"
+        edges = page.locator("#recent .state").evaluate_all(
+            "cells => cells.map(cell => cell.getBoundingClientRect().right)"
+        )
+        assert edges
+        assert max(edges) <= width, "what became of a job is out of view"
         assert complaints == []
 
 
@@ -90,6 +91,17 @@ def test_it_follows_what_happens_without_a_reload(network: Network) -> None:
         path = "/p/while-watched"
         assert network.up.lab.scrape(network.site.url(path)).status == 200
         expect(page.locator("#recent tr").first).to_contain_text(path)
+        assert complaints == []
+
+
+def test_rows_that_say_nothing_new_are_left_alone(network: Network) -> None:
+    network.up.lab.scrape(network.site.url("/p/left-alone"))
+    with console(network, width=1280, scheme="light") as (page, complaints):
+        expect(page.locator("#recent")).to_contain_text("/p/left-alone")
+        page.evaluate("document.querySelector('#nodes tr').dataset.mark = 'mine'")
+        shown = page.locator("#live").text_content()
+        expect(page.locator("#live")).not_to_have_text(str(shown))
+        assert page.locator("#nodes tr[data-mark=mine]").count() == 1
         assert complaints == []
 
 

@@ -25,6 +25,14 @@ function row(cells) {
   return line;
 }
 
+// Rows are only replaced when they say something new, so that what a person has selected stays selected.
+function fill(id, rows) {
+  const body = byId(id), news = JSON.stringify(rows);
+  if (body.dataset.shown === news) return;
+  body.dataset.shown = news;
+  body.replaceChildren(...rows.map(row));
+}
+
 function show(state) {
   byId("simulator").hidden = !state.simulator;
   say("origin", state.origin);
@@ -43,13 +51,13 @@ function show(state) {
   }
   say("credits", `${tokens(state.credits.pending)} pending, ${tokens(state.credits.confirmed)} confirmed, ` +
     `${tokens(state.credits.paid)} paid, ${tokens(state.credits.void)} void`);
-  byId("nodes").replaceChildren(...state.nodes.map((node) => row([
+  fill("nodes", state.nodes.map((node) => [
     [node.node_key.slice(0, 12), "mono key"], [node.agent, "agent"], [`${node.in_hand} of ${node.window}`, "hand"],
     [time(node.connected_ms), "when"], [node.window ? "working" : node.reason || "takes no jobs", "state"],
-  ])));
-  byId("recent").replaceChildren(...state.recent.map((job) => row([
+  ]));
+  fill("recent", state.recent.map((job) => [
     [time(job.updated_ms), "when"], [job.url, "page"], [job.state, `state ${job.state}`], [job.reason ?? "", "reason"],
-  ])));
+  ]));
 }
 
 async function poll() {
