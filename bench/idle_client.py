@@ -17,7 +17,7 @@ import msgspec
 
 from node_agent.adapters.websocket_session import open_session
 from node_agent.dispatcher_url import parse_dispatcher_url
-from node_agent.identity import to_base58
+from protocol import base58
 from protocol.keys import SigningKey
 from protocol.limits import PING_INTERVAL_MS
 from protocol.messages import Challenge, Hello
@@ -45,7 +45,7 @@ async def _meadow(http: aiohttp.ClientSession, url: str, number: int, opened: Ca
             audience=challenge.audience,
             expires_ms=challenge.expires_ms,
             node_key=key.public,
-            wallet=to_base58(key.public_bytes),
+            wallet=base58.encode(key.public_bytes),
             agent="meadow-bench/1",
             purposes=("train-ai",),
             max_concurrent_jobs=4,

@@ -29,11 +29,11 @@ from node_agent.adapters.sqlite_journal import SqliteJournal
 from node_agent.adapters.sqlite_rules import SqliteRules
 from node_agent.dispatcher_url import parse_dispatcher_url
 from node_agent.errors import ConsentMissing, FolderError, NodeError, SettingsInvalid
-from node_agent.identity import to_base58
 from node_agent.limit_values import read_limits
 from node_agent.lines import CSV_HEADER, csv_row, log_line, printable, time_text, value_text
 from node_agent.owner_rules import ALL_PURPOSES, check_moment, normalise_domain
 from node_agent.settings import NodeSettings, read_settings
+from protocol import base58
 from protocol.keys import SigningKey
 from protocol.messages import Balance
 from protocol.urls import TestSites
@@ -260,7 +260,7 @@ def limits(
 async def _run(folder: Path, settings: NodeSettings, rules: SqliteRules, key: SigningKey) -> int:
     test_sites = TestSites.parse(settings.allow_test_site)
     dispatcher = parse_dispatcher_url(settings.dispatcher)
-    wallet = settings.wallet or to_base58(key.public_bytes)
+    wallet = settings.wallet or base58.encode(key.public_bytes)
     spool = SpoolFolder(folder)
     spool.open()
     fetch = AiohttpFetch(test_sites=test_sites, own_networks=own_networks)

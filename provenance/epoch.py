@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 import msgspec
 from msgspec import Struct
 
-from provenance import base58
+from protocol import base58
 from provenance.errors import FormatError
 
 FORMAT = "meadow epoch v1"

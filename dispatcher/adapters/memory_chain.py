@@ -7,7 +7,8 @@ call for the same content gives the first call's signature.
 import hashlib
 from collections.abc import Sequence
 
-from provenance import base58, epoch
+from protocol import base58
+from provenance import epoch
 from provenance.anchor import Anchor, format_anchor
 from provenance.audit_chain import SeenAnchor, SeenPayout
 from provenance.errors import IntentConflict

@@ -26,7 +26,7 @@ from solders.transaction import VersionedTransaction
 from solders.transaction_metadata import FailedTransactionMetadata, SimulatedTransactionInfo, TransactionMetadata
 from solders.transaction_status import TransactionConfirmationStatus, TransactionErrorType, TransactionStatus
 
-from provenance import base58
+from protocol import base58
 from provenance.adapters.litesvm_sqlite import ChainIdentity, ChainStore, StoredTransaction
 from provenance.errors import ChainStoreError
 

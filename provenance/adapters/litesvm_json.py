@@ -11,7 +11,7 @@ from solders.pubkey import Pubkey
 from solders.transaction import VersionedTransaction
 from solders.transaction_metadata import TransactionMetadata
 
-from provenance import base58
+from protocol import base58
 from provenance.adapters.litesvm_chain import TOKEN_PROGRAMS, Outcome, TokenBalance
 from provenance.adapters.litesvm_params import AccountEncoding, DataSlice, RpcError
 

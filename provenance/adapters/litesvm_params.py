@@ -248,4 +248,4 @@ def decode_hook(kind: type, value: object) -> object:
         return Signature.from_string(value)
     if kind is Hash:
         return Hash.from_string(value)
-    raise NotImplementedError(kind)
+    raise TypeError(f"no base58 value is a {kind.__name__}")

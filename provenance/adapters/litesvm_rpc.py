@@ -5,7 +5,7 @@ import base64
 from solders.message import from_bytes_versioned
 from solders.pubkey import Pubkey
 
-from provenance import base58
+from protocol import base58
 from provenance.adapters.litesvm_chain import BLOCKHASH_WINDOW_SLOTS, SLOTS_PER_EPOCH, TOKEN_PROGRAMS, LiteSvmChain
 from provenance.adapters.litesvm_json import Json, account_json, amount_json
 from provenance.adapters.litesvm_params import (

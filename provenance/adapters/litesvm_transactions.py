@@ -15,7 +15,7 @@ from solders.system_program import TransferParams, transfer
 from solders.transaction import VersionedTransaction
 from solders.transaction_metadata import FailedTransactionMetadata, SimulatedTransactionInfo
 
-from provenance import base58
+from protocol import base58
 from provenance.adapters.litesvm_chain import MEMO_PROGRAMS, LiteSvmChain, Outcome, Rejected, error_json
 from provenance.adapters.litesvm_json import (
     Json,

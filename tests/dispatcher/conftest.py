@@ -27,6 +27,7 @@ from dispatcher.node_sessions import LinkClosed, Nodes, NodeSession
 from dispatcher.robots_cache import RobotsCache
 from dispatcher.scheduler import Exclusions, Randomness, Scheduler, frontier_job
 from dispatcher.settlement import Settlement
+from protocol import base58
 from protocol.ids import uuid7
 from protocol.job import Job as NodeJob
 from protocol.job import Purpose
@@ -34,7 +35,6 @@ from protocol.keys import SigningKey
 from protocol.messages import Ack, FromDispatcher, Hello
 from protocol.record import Record
 from protocol.statements import Kind, Statement, decode_canonical, sign
-from provenance import base58
 
 START_MS = 1_780_000_000_000
 PAGE = b"<!doctype html><title>A page</title><p>Some words of a page."

@@ -13,9 +13,9 @@ from dispatcher.errors import Conflict, ObjectError
 from dispatcher.jobs import Batch
 from dispatcher.log_service import LogService
 from dispatcher.objects import ObjectStore
+from protocol import base58
 from protocol.dataset import Manifest
 from protocol.keys import SigningKey
-from provenance import base58
 from provenance.adapters.local_tiles import LocalTiles
 from provenance.checkpoint import NoteSigner
 from tests.dispatcher.conftest import PAGE, Faults, Room, breaking

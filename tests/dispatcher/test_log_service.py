@@ -9,8 +9,8 @@ import pytest
 from dispatcher.adapters.memory_chain import MemoryChain
 from dispatcher.adapters.sqlite_ledger import SqliteLedger
 from dispatcher.log_service import LogService
+from protocol import base58
 from protocol.keys import SigningKey
-from provenance import base58
 from provenance.adapters.local_tiles import LocalTiles
 from provenance.checkpoint import NoteSigner, open_checkpoint, parse_vkey
 from provenance.errors import ChainUnavailable, LogUnavailable

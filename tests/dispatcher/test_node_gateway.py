@@ -13,7 +13,7 @@ from aiohttp import ClientWebSocketResponse, WSMsgType, web
 
 from dispatcher.adapters.node_gateway import PATH, NodeGateway
 from dispatcher.errors import LedgerError
-from protocol import limits
+from protocol import base58, limits
 from protocol.job import open_certificate, open_job
 from protocol.keys import SigningKey, from_base64url
 from protocol.messages import (
@@ -33,7 +33,6 @@ from protocol.messages import (
     encode_message,
 )
 from protocol.statements import Kind, Statement, parse, sign
-from provenance import base58
 from tests.dispatcher.conftest import PAGE, START_MS, PlayedNode, Room, until
 
 

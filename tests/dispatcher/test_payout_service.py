@@ -10,8 +10,8 @@ from dispatcher.chain import ChainFacts
 from dispatcher.jobs import Batch, CreditState, Job, ScrapeOptions
 from dispatcher.ledger import NewResult, StoredCheckpoint
 from dispatcher.payout_service import PayoutService
+from protocol import base58
 from protocol.ids import uuid7
-from provenance import base58
 from provenance import epoch as epoch_format
 from provenance.adapters.local_tiles import LocalTiles
 from provenance.errors import ChainUnavailable

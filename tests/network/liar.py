@@ -12,13 +12,13 @@ from typing import get_args
 import aiohttp
 import msgspec
 
+from protocol.base58 import encode
 from protocol.job import Certificate, Job, Purpose, open_job
 from protocol.keys import SigningKey
 from protocol.messages import Ack, Balance, Challenge, FromDispatcher, Hello, SessionError, decode_from_dispatcher
 from protocol.record import Record
 from protocol.session import answer_challenge, open_challenge
 from protocol.statements import Kind, Statement, parse, sign
-from provenance.base58 import encode
 from tests.network.site import page
 
 _WAIT_S = 20.0

@@ -23,8 +23,7 @@ from node_agent.adapters.spool_folder import SpoolFolder
 from node_agent.adapters.sqlite_journal import SqliteJournal
 from node_agent.adapters.sqlite_rules import SqliteRules
 from node_agent.dispatcher_url import parse_dispatcher_url
-from node_agent.identity import to_base58
-from protocol import limits
+from protocol import base58, limits
 from protocol.ids import uuid7
 from protocol.job import Job, issue_certificate
 from protocol.keys import SigningKey
@@ -335,7 +334,7 @@ async def running_node(
     folder.mkdir(exist_ok=True)
     sites = TestSites.parse(test_sites)
     key = key_file.load_or_create(folder, os.urandom(32))
-    wallet = to_base58(key.public_bytes)
+    wallet = base58.encode(key.public_bytes)
     spool = SpoolFolder(folder)
     spool.open()
     lines: list[str] = []

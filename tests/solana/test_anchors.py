@@ -13,7 +13,7 @@ from solders.message import Message
 from solders.system_program import TransferParams, transfer
 from solders.transaction import VersionedTransaction
 
-from provenance import base58
+from protocol import base58
 from provenance.adapters.litesvm_process import EmbeddedChain
 from provenance.adapters.litesvm_server import CHAIN_FILE
 from provenance.adapters.solana_anchor import AnchorFault, list_anchors, memo_instruction, send_anchor

@@ -7,7 +7,7 @@ import aiohttp
 import pytest
 from solders.keypair import Keypair
 
-from provenance import base58
+from protocol import base58
 from provenance.adapters.litesvm_process import EmbeddedChain
 from provenance.errors import ChainUnavailable
 

@@ -15,7 +15,7 @@ from solders.keypair import Keypair
 from solders.message import Message
 from solders.transaction import VersionedTransaction
 
-from provenance import base58
+from protocol import base58
 from provenance.adapters.litesvm_process import EmbeddedChain
 from provenance.adapters.litesvm_server import CHAIN_FILE
 from provenance.adapters.solana_anchor import memo_instruction

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from solders.pubkey import Pubkey
 
-from provenance import base58
+from protocol import base58
 
 
 @given(st.binary(max_size=80))
