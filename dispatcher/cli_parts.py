@@ -85,7 +85,8 @@ class Dispatcher:
 async def assemble(stack: AsyncExitStack, base: Foundations, settings: DispatcherSettings) -> Dispatcher:
     """Put a dispatcher together; what must be closed is left with `stack`."""
     ledger, frontier, tiles, signer = base.ledger, base.frontier, base.tiles, base.signer
-    simulated = settings.is_simulated
+    # Tokens that were named have a value, whatever the server says of itself.
+    simulated = base.facts.simulator and settings.token_mint is None
     events, nodes, exclusions = BatchEvents(), Nodes(), Exclusions()
     randomness = Randomness(below=secrets.randbelow, fraction=random.SystemRandom().random)
     objects = LocalObjects(base.data_dir / "objects")

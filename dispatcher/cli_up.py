@@ -172,7 +172,7 @@ async def _prepare_chain(
     mint = settings.token_mint
     try:
         genesis_hash = await rpc.call(str, "getGenesisHash")
-        if settings.is_simulated:
+        if mint is None and await rpc.is_simulator():
             await chain.prepare_simulator(keys.mint)
             mint = str(keys.mint.pubkey())
     except ProvenanceError as error:

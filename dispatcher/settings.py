@@ -20,8 +20,9 @@ _LOOPBACK = frozenset({"127.0.0.1", "localhost", "[::1]"})
 class DispatcherSettings(BaseSettings):
     """What an operator may set. Times in milliseconds; `None` takes the default that fits the chain in use.
 
-    On the embedded simulator, whose tokens have no value, credits are held for no time and paid every few seconds;
-    on a real cluster they are held for seven days and paid daily, and a checkpoint is anchored once a minute.
+    On a simulator, whose tokens have no value, a token is made, credits are held for no time and paid every few
+    seconds. Where `token_mint` names a token they are held for seven days and paid daily, and a checkpoint is anchored
+    once a minute.
     """
 
     model_config = SettingsConfigDict(env_prefix="MEADOW_", frozen=True, extra="ignore")
@@ -53,11 +54,6 @@ class DispatcherSettings(BaseSettings):
         """Tell whether a Host header names this dispatcher: one of `served_hosts`, or loopback with any port."""
         name = host.lower()
         return name in self.served_hosts or name.rpartition(":")[0] in _LOOPBACK or name in _LOOPBACK
-
-    @property
-    def is_simulated(self) -> bool:
-        """True while the embedded chain is used."""
-        return self.solana_url is None
 
 
 def read_settings() -> DispatcherSettings:

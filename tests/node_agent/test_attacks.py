@@ -16,7 +16,8 @@ from node_agent.adapters.aiohttp_fetch import AiohttpFetch
 from node_agent.fetching import FetchOrder, NotFetched
 from protocol.messages import Failure, FailureCode, RefusalCode, Refuse
 from protocol.urls import NO_TEST_SITES, AllowedUrl, Reason, Refusal, TestSites, check_url
-from tests.node_agent.conftest import Dispatcher, NamedAnswers, Result, RunningNode, Site, running_node
+from tests.node_agent.conftest import NamedAnswers, RunningNode, Site, running_node
+from tests.node_agent.played_dispatcher import Dispatcher, Result
 
 
 class UrlForm(TypedDict):

@@ -16,7 +16,8 @@ import pytest
 from aiohttp import web
 
 from protocol.messages import Availability, Balance, RefusalCode
-from tests.node_agent.conftest import Dispatcher, Result, Site
+from tests.node_agent.conftest import Site
+from tests.node_agent.played_dispatcher import Dispatcher, Result
 
 COMMAND = (sys.executable, "-m", "node_agent.cli")
 ENVIRONMENT = {name: value for name, value in os.environ.items() if not name.startswith("MEADOW_")}

@@ -10,7 +10,8 @@ from node_agent.adapters.spool_folder import KEPT_MS, SPOOL_FOLDER, SpoolFolder
 from node_agent.journal import Outcome
 from node_agent.outbox import NOTES, LeaseKey, Outbox, WaitingResult
 from protocol.messages import Ack, RefusalCode, Refuse
-from tests.node_agent.conftest import Dispatcher, Result, RunningNode, Site, running_node
+from tests.node_agent.conftest import RunningNode, Site, running_node
+from tests.node_agent.played_dispatcher import Dispatcher, Result
 
 
 def spooled(folder: Path) -> list[Path]:

@@ -23,7 +23,8 @@ from node_agent.journal import Outcome
 from protocol import limits
 from protocol.messages import FailureCode, Hop, HopVerdict, RefusalCode, Refuse
 from protocol.record import Header
-from tests.node_agent.conftest import Dispatcher, NamedAnswers, RunningNode, Site, running_node
+from tests.node_agent.conftest import NamedAnswers, RunningNode, Site, running_node
+from tests.node_agent.played_dispatcher import Dispatcher
 
 BODY = b"<h1>Harbour</h1>" + b"".join(f"<p>tide {n * 7919 % 1000}</p>".encode() for n in range(4_000))
 

@@ -6,7 +6,8 @@ import pytest
 from node_agent.errors import DispatcherUntrusted
 from protocol.keys import SigningKey
 from protocol.messages import Drain, SessionError
-from tests.node_agent.conftest import Dispatcher, RunningNode, Site, running_node
+from tests.node_agent.conftest import RunningNode, Site, running_node
+from tests.node_agent.played_dispatcher import Dispatcher
 
 
 async def test_hello_says_who_the_node_is(dispatcher: Dispatcher, node: RunningNode) -> None:

@@ -9,7 +9,8 @@ from node_agent.journal import Outcome
 from protocol.keys import SigningKey, to_base64url
 from protocol.messages import Ack, Cancel, Failure, RefusalCode, Refuse
 from protocol.statements import Kind, Statement, sign
-from tests.node_agent.conftest import Dispatcher, Result, RunningNode, Site
+from tests.node_agent.conftest import RunningNode, Site
+from tests.node_agent.played_dispatcher import Dispatcher, Result
 
 
 async def test_job_signed_by_another_key_is_refused(dispatcher: Dispatcher, node: RunningNode, site: Site) -> None:

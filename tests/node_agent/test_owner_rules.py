@@ -16,7 +16,8 @@ from node_agent.owner_rules import (
     normalise_domain,
 )
 from protocol.messages import Availability, RefusalCode
-from tests.node_agent.conftest import Dispatcher, RunningNode, Site
+from tests.node_agent.conftest import RunningNode, Site
+from tests.node_agent.played_dispatcher import Dispatcher
 
 NOON = Moment(now_ms=1_000, minute=12 * 60, day_start_ms=0)
 

@@ -3,14 +3,12 @@
 import asyncio
 import random
 import sqlite3
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager, closing
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
-import aiohttp
 import pytest
-from aiohttp import web
 from solders.keypair import Keypair
 from solders.message import Message
 from solders.transaction import VersionedTransaction
@@ -40,119 +38,15 @@ from provenance.errors import (
     NotConfirmed,
     PayoutError,
 )
-from provenance.outbox import InMemoryOutbox, SignedTransaction
+from provenance.outbox import InMemoryOutbox
 from provenance.payout import Payout, PayoutBatch, plan_batches
-
-SUPPLY = 10**12
-
-
-class Crash(BaseException):
-    """Stands for the process ending at this point."""
-
-
-class CrashingOutbox(InMemoryOutbox):
-    """Keeps what is stored and ends the process at one named point, once."""
-
-    def __init__(self, point: str) -> None:
-        super().__init__()
-        self.point = point
-
-    def _crash(self, point: str) -> None:
-        if self.point == point:
-            self.point = ""
-            raise Crash(point)
-
-    async def put_signed(self, entry: SignedTransaction) -> SignedTransaction:
-        if entry.key.startswith("payout/"):
-            self._crash("before store")
-        stored = await super().put_signed(entry)
-        if entry.key.startswith("payout/"):
-            self._crash("between store and send")
-        return stored
-
-    async def mark_confirmed(self, key: str, signature: str, slot: int) -> None:
-        self._crash("after send, before confirmation is stored")
-        await super().mark_confirmed(key, signature, slot)
-        self._crash("after confirmation is stored")
-
-
-@dataclass
-class Bank:
-    rpc: SolanaRpc
-    payer: Keypair
-    mint: str
-    wallets: list[str]
-
-    def statement(self, epoch: int = 1, *, extra: int = 0) -> bytes:
-        credits = {
-            wallet: [(1_000 * epoch + 10 * n, 500 + n), (1_000 * epoch + 10 * n + 1, 700 + extra)]
-            for n, wallet in enumerate(self.wallets)
-        }
-        return encode(
-            make_statement(
-                credits,
-                origin="log.example",
-                epoch=epoch,
-                tariff="v1",
-                mint=self.mint,
-                decimals=6,
-                payer=str(self.payer.pubkey()),
-            )
-        )
-
-    def sender(self, outbox: InMemoryOutbox | None = None, rpc: SolanaRpc | None = None) -> Sender:
-        return Sender(rpc or self.rpc, outbox or InMemoryOutbox(), poll_s=0.02, wait_s=20)
-
-    async def paid_exactly(self, *statements: bytes, rpc: SolanaRpc | None = None) -> None:
-        """Every wallet holds the sum of its credits, and the payer lacks exactly their total."""
-        owed = dict.fromkeys(self.wallets, 0)
-        for data in statements:
-            for entry in decode(data).wallets:
-                owed[entry.wallet] += entry.total
-        held = await token_balances(rpc or self.rpc, self.mint, self.wallets)
-        assert {wallet: amount or 0 for wallet, amount in held.items()} == owed
-        left = await token_balance(rpc or self.rpc, self.mint, str(self.payer.pubkey()))
-        assert left == SUPPLY - sum(owed.values())
+from tests.solana.bank import SUPPLY, Bank, Crash, CrashingOutbox, faulty
 
 
 @pytest.fixture
 async def bank(rpc: SolanaRpc, payer: Keypair) -> Bank:
     mint = await ensure_mint(Sender(rpc, InMemoryOutbox(), poll_s=0.02), payer, Keypair(), SUPPLY)
     return Bank(rpc, payer, mint, sorted(str(Keypair().pubkey()) for _ in range(20)))
-
-
-@asynccontextmanager
-async def faulty(url: str, *, seed: int, drop: float = 0, lose: float = 0, double: float = 0) -> AsyncIterator[str]:
-    """An RPC that drops requests, loses answers after the chain acted, and delivers sends twice; yields its URL."""
-    choose = random.Random(seed)
-
-    async def forward(session: aiohttp.ClientSession, body: bytes) -> bytes:
-        async with session.post(url, data=body, headers={"Content-Type": "application/json"}) as answer:
-            return await answer.read()
-
-    async with aiohttp.ClientSession() as session:
-
-        async def relay(request: web.Request) -> web.Response:
-            body = await request.read()
-            fate = choose.random()
-            if fate < drop:
-                raise web.HTTPServiceUnavailable
-            answer = await forward(session, body)
-            if choose.random() < double:
-                await forward(session, body)
-            if choose.random() < lose:
-                raise web.HTTPBadGateway
-            return web.Response(body=answer, content_type="application/json")
-
-        app = web.Application()
-        app.router.add_post("/", relay)
-        runner = web.AppRunner(app, shutdown_timeout=0.1)
-        await runner.setup()
-        try:
-            await web.TCPSite(runner, "127.0.0.1", 0).start()
-            yield f"http://127.0.0.1:{runner.addresses[0][1]}"
-        finally:
-            await runner.cleanup()
 
 
 async def test_token_set_up_happens_once(rpc: SolanaRpc, payer: Keypair) -> None:
