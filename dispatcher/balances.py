@@ -15,6 +15,7 @@ class Balances:
 
     async def tell(self, session: NodeSession) -> None:
         """Tell one node, if there is something new; LinkClosed when its connection is gone."""
+        session.has_earned = False
         totals = await self._ledger.node_totals(session.node_key)
         if totals != session.told_totals:
             session.told_totals = totals

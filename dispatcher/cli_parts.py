@@ -166,7 +166,7 @@ async def assemble(stack: AsyncExitStack, base: Foundations, settings: Dispatche
         facts=base.facts,
         clock=now_ms,
         epoch_ms=_default(settings.epoch_ms, SIMULATED_EPOCH_MS if simulated else REAL_EPOCH_MS),
-        paid=balances.tell_all,
+        changed=balances.tell_all,
     )
     datasets = DatasetBuilder(
         ledger=ledger,

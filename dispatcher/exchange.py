@@ -73,7 +73,8 @@ class Exchange:
         match message:
             case Ping():
                 await session.link.send_message(Pong(time_ms=message.time_ms))
-                await self._balances.tell(session)
+                if session.has_earned:
+                    await self._balances.tell(session)
             case Availability():
                 session.window = message.max_concurrent_jobs
                 session.unavailable_reason = message.reason
@@ -106,6 +107,7 @@ class Exchange:
                 await self._frontier.finish(job.job_id)
                 self._exclusions.forget(job.job_id)
                 self._fetched(job.job_id)
+                session.has_earned = True
         self._nodes.done(session, ack.job_id, ack.lease)
         await session.link.send_message(ack)
 

@@ -60,7 +60,7 @@ class InFlight:
 @dataclass(slots=True)
 class NodeSession:
     """One connected node. Owned by the gateway; `window` is how many jobs the node takes at once, `told_totals` what it
-    was told last of its earnings."""
+    was told last of its earnings, `has_earned` whether a result was stored since."""
 
     hello: Hello
     link: NodeLink
@@ -69,6 +69,7 @@ class NodeSession:
     in_flight: dict[str, InFlight] = field(default_factory=dict)
     unavailable_reason: str = ""
     told_totals: NodeTotals | None = None
+    has_earned: bool = False
 
     @property
     def node_key(self) -> str:

@@ -25,7 +25,7 @@ _CREDITS_PER_EPOCH = 100_000
 
 class PayoutService:
     """Owns the epochs. `store` is the public log's folder, where statements and their transactions are published;
-    `paid` is awaited after each epoch that was paid."""
+    `changed` is awaited after credits were confirmed or paid."""
 
     def __init__(
         self,
@@ -37,10 +37,10 @@ class PayoutService:
         facts: ChainFacts,
         clock: Callable[[], int],
         epoch_ms: int,
-        paid: Callable[[], Awaitable[None]],
+        changed: Callable[[], Awaitable[None]],
     ) -> None:
         self._ledger, self._store, self._origin = ledger, store, origin
-        self._chain, self._facts, self._clock, self._epoch_ms, self._paid = chain, facts, clock, epoch_ms, paid
+        self._chain, self._facts, self._clock, self._epoch_ms, self._changed = chain, facts, clock, epoch_ms, changed
 
     async def run(self) -> None:
         """Confirm, close epochs and pay until cancelled."""
@@ -53,7 +53,8 @@ class PayoutService:
 
     async def pay_once(self) -> None:
         """Confirm what may be confirmed, pay what is unpaid, and close an epoch when one is due."""
-        await self._ledger.confirm_credits(self._clock())
+        if await self._ledger.confirm_credits(self._clock()):
+            await self._changed()
         for unpaid in await self._ledger.unpaid_epochs():
             await self._pay(unpaid)
         last = await self._ledger.newest_epoch()
@@ -92,5 +93,5 @@ class PayoutService:
         signatures = await self._chain.pay(epoch.statement)
         await self._store.write_once(payouts_path(epoch.number), encode_signatures(signatures))
         await self._ledger.mark_epoch_paid(epoch.number, self._clock())
-        await self._paid()
+        await self._changed()
         _log.info("epoch_paid", epoch=epoch.number, total=epoch.total, transactions=len(signatures))

@@ -247,7 +247,7 @@ async def small_house(tmp_path: Path) -> AsyncIterator[House]:
                     facts=facts,
                     clock=now_ms,
                     epoch_ms=0,
-                    paid=balances.tell_all,
+                    changed=balances.tell_all,
                 ),
                 datasets=datasets,
                 intake=Intake(

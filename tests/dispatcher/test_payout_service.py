@@ -45,11 +45,11 @@ class PayRoom:
             facts=FACTS,
             clock=self.clock,
             epoch_ms=epoch_ms,
-            paid=self.tell,
+            changed=self.tell,
         )
 
     async def tell(self) -> None:
-        """Count the epochs that were told of."""
+        """Count the changes that were told of."""
         self.told += 1
 
     async def earn(self, number: int, *, hold_ms: int = 0) -> None:
@@ -185,6 +185,18 @@ async def test_epochs_are_closed_no_more_often_than_asked_for(room: PayRoom) -> 
     room.clock.pass_ms(60_000)
     await service.pay_once()
     assert await states(room) == ["paid"] * 3
+
+
+async def test_nodes_are_told_when_credits_are_confirmed_and_when_they_are_paid(room: PayRoom) -> None:
+    service = room.service()
+    await service.pay_once()
+    assert room.told == 0
+    await room.earn(1)
+    await service.pay_once()
+    assert (room.told, await states(room)) == (1, ["confirmed"])
+    await room.cover(1)
+    await service.pay_once()
+    assert (room.told, await states(room)) == (2, ["paid"])
 
 
 async def test_a_restart_does_not_close_an_epoch_early(room: PayRoom) -> None:
