@@ -15,9 +15,8 @@ from dispatcher.objects import ObjectStore
 from protocol import limits
 from protocol.bodies import decode_body
 from protocol.errors import BodyError, NotForMe
-from protocol.job import Purpose
 from protocol.messages import Ack
-from protocol.record import Record, open_record
+from protocol.record import Asked, Record, check_answers, open_record
 from protocol.statements import Statement
 from protocol.urls import NO_TEST_SITES, Refusal, TestSites, check_url
 from provenance import tariff
@@ -87,12 +86,12 @@ class Settlement:
             purpose = (await self._ledger.job_options([job.batch_id]))[job.batch_id].options.purpose
         if holder is None or not is_held:
             return Outcome(_ack(record, "stale", "the lease has passed to another"))
-        fault = self._disagreement(record, job, purpose, holder.job_hash, allowed_hops)
-        if fault is None:
-            try:
-                fault = await _body_fault(record, body)
-            except BodyError as error:
-                fault = str(error)
+        asked = Asked(job.job_id, holder.token, holder.job_hash, holder.node_key, job.url, purpose, "direct")
+        try:
+            check_answers(record, asked)
+            fault = self._fetch_fault(record, job, allowed_hops) or await _body_fault(record, body)
+        except (NotForMe, BodyError) as error:
+            fault = str(error)
         if fault is not None:
             return Outcome(_ack(record, "rejected", fault), job, record)
         if record.status in _BUSY and job.attempts + 1 < retry_policy.MAX_ATTEMPTS:
@@ -136,17 +135,8 @@ class Settlement:
             log_index=stored.log_index,
         )
 
-    def _disagreement(
-        self, record: Record, job: Job, purpose: Purpose, job_hash: str, allowed_hops: Collection[str] | None
-    ) -> str | None:
-        for field, got, expected in (
-            ("job_hash", record.job_hash, job_hash),
-            ("url", record.url, job.url),
-            ("purpose", record.purpose, purpose),
-            ("mode", record.mode, "direct"),
-        ):
-            if got != expected:
-                return f"the record's {field} is not the job's"
+    def _fetch_fault(self, record: Record, job: Job, allowed_hops: Collection[str] | None) -> str | None:
+        """Say what is wrong with the fetch that a record tells of: its status, or the way it took; None for nothing."""
         if not 100 <= record.status <= 599:
             return f"the record's status {record.status} is not one of HTTP's"
         for visited in (*record.hops, record.final_url):

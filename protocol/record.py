@@ -1,6 +1,6 @@
 """The record: a node's signed statement of what it fetched (PROTOCOL.md, section 4). It is the leaf of the log."""
 
-from typing import Annotated, Literal, get_args
+from typing import Annotated, Literal, NamedTuple, get_args
 
 import msgspec
 
@@ -78,16 +78,25 @@ def open_record(statement: Statement) -> Record:
     return open_self_signed(statement, Kind.RECORD, Record, "node_key")
 
 
-def check_answers(record: Record, job: Job, job_hash: str) -> None:
+class Asked(NamedTuple):
+    """What was asked of a node with one lease of a job: what its record repeats."""
+
+    job_id: str
+    lease: int
+    job_hash: str
+    node_key: str
+    url: str
+    purpose: Purpose
+    mode: Mode
+
+    @classmethod
+    def by(cls, job: Job, job_hash: str) -> "Asked":
+        """Return what a signed job asks; `job_hash` is its statement's digest."""
+        return cls(job.job_id, job.lease, job_hash, job.node_key, job.url, job.purpose, job.mode)
+
+
+def check_answers(record: Record, asked: Asked) -> None:
     """Raise NotForMe unless the record answers exactly this lease of this job."""
-    for field, got, expected in (
-        ("job_id", record.job_id, job.job_id),
-        ("lease", record.lease, job.lease),
-        ("job_hash", record.job_hash, job_hash),
-        ("node_key", record.node_key, job.node_key),
-        ("url", record.url, job.url),
-        ("purpose", record.purpose, job.purpose),
-        ("mode", record.mode, job.mode),
-    ):
-        if got != expected:
+    for field, expected in asked._asdict().items():
+        if getattr(record, field) != expected:
             raise NotForMe(f"the record's {field} is not the job's")

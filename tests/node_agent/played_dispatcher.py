@@ -34,7 +34,7 @@ from protocol.messages import (
     decode_from_node,
     encode_message,
 )
-from protocol.record import Record, check_answers, open_record
+from protocol.record import Asked, Record, check_answers, open_record
 from protocol.session import make_challenge, open_hello
 from protocol.statements import Kind, Statement, parse, sign, split
 
@@ -196,7 +196,7 @@ class Dispatcher:
         """Wait for a job's first answer; a result is checked against the job."""
         answer = (await self.until(lambda: self.answers(job), seconds=seconds))[0]
         if isinstance(answer, Result):
-            check_answers(answer.record, job, sign(Kind.JOB, job, self.job_key).digest())
+            check_answers(answer.record, Asked.by(job, sign(Kind.JOB, job, self.job_key).digest()))
         return answer
 
     async def fetch(self, url: str, *, lease: int = 1, **fields: object) -> Refuse | Failure | Result:

@@ -18,7 +18,7 @@ from protocol.ids import is_uuid7, uuid7, uuid7_time_ms
 from protocol.job import Certificate, Job, open_certificate, open_job
 from protocol.keys import from_base64url, to_base64url
 from protocol.messages import Challenge, Hello, decode_from_dispatcher, decode_from_node, encode_message
-from protocol.record import ContentEncoding, Record, check_answers, open_record
+from protocol.record import Asked, ContentEncoding, Record, check_answers, open_record
 from protocol.session import open_challenge, open_hello
 from protocol.statements import Kind, decode_canonical, encode_canonical, open_statement, parse, split
 from protocol.urls import AllowedUrl, Refusal, check_address, check_url, join_url
@@ -151,7 +151,10 @@ def test_record(case: Case) -> None:
     assert outcome(lambda: open_record(statement)) == case.expect
     if case.expect == "ok":
         answered = decode_canonical(job.payload, Job)
-        assert outcome(lambda: check_answers(open_record(statement), answered, job.digest())) == case.expect_answers
+        assert (
+            outcome(lambda: check_answers(open_record(statement), Asked.by(answered, job.digest())))
+            == case.expect_answers
+        )
 
 
 @all_of("handshake")
