@@ -21,6 +21,7 @@ from protocol.errors import BadSignature, MalformedMessage, NotCanonical, WrongK
 from protocol.keys import SIGNATURE_BYTES, SigningKey, verify_signature
 
 _ERROR_CHARS = 200
+DOMAIN = "meadow/v1/"
 HEADER_BYTES = 1 + 4 + SIGNATURE_BYTES
 
 _Payload = TypeVar("_Payload", bound=msgspec.Struct)
@@ -54,7 +55,7 @@ class Statement(NamedTuple):
 
 def signed_bytes(kind: Kind, payload: bytes) -> bytes:
     """Return what is signed: the domain prefix of the kind, then the payload."""
-    return b"meadow/v1/" + kind.name.lower().encode("ascii") + b"\n" + payload
+    return f"{DOMAIN}{kind.name.lower()}\n".encode("ascii") + payload
 
 
 def shortened(error: Exception) -> str:

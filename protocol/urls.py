@@ -58,7 +58,7 @@ class AllowedUrl:
     def origin_host(self) -> str:
         """The host whose pace and robots rules count: the name, with its port when it is not the scheme's own."""
         host = f"[{self.host}]" if ":" in self.host else self.host
-        return host if self.port == _DEFAULT_PORTS[self.scheme] else f"{host}:{self.port}"
+        return host if self.port == DEFAULT_PORTS[self.scheme] else f"{host}:{self.port}"
 
     @property
     def origin(self) -> str:
@@ -109,14 +109,15 @@ class TestSites:
 
 NO_TEST_SITES = TestSites()
 
-_DEFAULT_PORTS = {"http": 80, "https": 443}
-_LABEL = re.compile(r"[a-z0-9_-]{1,63}")
-_NAME_BYTES = 253
+DEFAULT_PORTS = {"http": 80, "https": 443}
+LABEL_PATTERN = "[a-z0-9_-]{1,63}"
+_LABEL = re.compile(LABEL_PATTERN)
+NAME_BYTES = 253
 _SCHEME_SHOWN = 20
-_REFUSED_SUFFIXES = (".local", ".internal", ".localhost", ".home.arpa", ".onion")
+REFUSED_SUFFIXES = (".local", ".internal", ".localhost", ".home.arpa", ".onion")
 
 _LOOPBACK: tuple[Network, ...] = (ipaddress.IPv4Network("127.0.0.0/8"), ipaddress.IPv6Network("::1/128"))
-_IPV4_DENIED = tuple(
+IPV4_DENIED = tuple(
     ipaddress.IPv4Network(block)
     for block in (
         "0.0.0.0/8",
@@ -140,12 +141,12 @@ _IPV4_DENIED = tuple(
         "240.0.0.0/4",
     )
 )
-_IPV6_GLOBAL = ipaddress.IPv6Network("2000::/3")
-_IPV6_DENIED = tuple(
+IPV6_GLOBAL = ipaddress.IPv6Network("2000::/3")
+IPV6_DENIED = tuple(
     ipaddress.IPv6Network(block)
     for block in ("2001::/23", "2001:db8::/32", "2002::/16", "2620:4f:8000::/48", "3fff::/20", "3ffe::/16")
 )
-_ISATAP_INTERFACE_IDS = (0x0000_5EFE, 0x0200_5EFE)
+ISATAP_INTERFACE_IDS = (0x0000_5EFE, 0x0200_5EFE)
 
 
 def check_url(url: str, *, test_sites: TestSites = NO_TEST_SITES) -> AllowedUrl | Refusal:
@@ -158,7 +159,7 @@ def check_url(url: str, *, test_sites: TestSites = NO_TEST_SITES) -> AllowedUrl 
         return Refusal(Reason.MALFORMED, "not an absolute URL (WHATWG URL standard)")
     parsed.hash = ""
     scheme = parsed.protocol.removesuffix(":")
-    if scheme not in _DEFAULT_PORTS:
+    if scheme not in DEFAULT_PORTS:
         return Refusal(Reason.SCHEME, f"the scheme is {scheme[:_SCHEME_SHOWN]!r}; http and https are accepted")
     if parsed.username or parsed.password:
         return Refusal(Reason.USERINFO, "the URL carries a user name or password")
@@ -166,7 +167,7 @@ def check_url(url: str, *, test_sites: TestSites = NO_TEST_SITES) -> AllowedUrl 
     if len(href) > limits.URL_BYTES:
         return Refusal(Reason.TOO_LONG, f"a URL is limited to {limits.URL_BYTES} bytes once normalised")
     host = parsed.hostname.removeprefix("[").removesuffix("]")
-    port = int(parsed.port) if parsed.port else _DEFAULT_PORTS[scheme]
+    port = int(parsed.port) if parsed.port else DEFAULT_PORTS[scheme]
     if test_sites.allows(host, port):
         return AllowedUrl(href, scheme, host, port, is_test_site=True)
     if port not in (80, 443):
@@ -192,9 +193,9 @@ def _check_host(host: str, *, is_literal: bool) -> Refusal | None:
         return Refusal(Reason.HOST_NAME, "the host name ends in a dot")
     if "." not in host:
         return Refusal(Reason.HOST_NAME, "the host name has a single label")
-    if len(host) > _NAME_BYTES or not all(_LABEL.fullmatch(label) for label in host.split(".")):
+    if len(host) > NAME_BYTES or not all(_LABEL.fullmatch(label) for label in host.split(".")):
         return Refusal(Reason.HOST_NAME, "the host name is no DNS name of letters, digits, hyphens and underscores")
-    if f".{host}".endswith(_REFUSED_SUFFIXES):
+    if f".{host}".endswith(REFUSED_SUFFIXES):
         return Refusal(Reason.HOST_NAME, f"names under .{host.rpartition('.')[2]} are not on the public internet")
     return None
 
@@ -237,7 +238,7 @@ def check_answer(
 
 def _is_denied(address: Address) -> bool:
     if isinstance(address, ipaddress.IPv4Address):
-        return any(address in block for block in _IPV4_DENIED)
-    if address not in _IPV6_GLOBAL or any(address in block for block in _IPV6_DENIED):
+        return any(address in block for block in IPV4_DENIED)
+    if address not in IPV6_GLOBAL or any(address in block for block in IPV6_DENIED):
         return True
-    return (int(address) >> 32 & 0xFFFF_FFFF) in _ISATAP_INTERFACE_IDS
+    return (int(address) >> 32 & 0xFFFF_FFFF) in ISATAP_INTERFACE_IDS

@@ -117,9 +117,9 @@ def test_vocabularies() -> None:
 
 def test_denied_blocks() -> None:
     (ipv4,) = re.search(r"Denied, IPv4: (.*)\.\n", PAGE).groups()  # type: ignore[union-attr]  # as above
-    assert listed(ipv4) == [str(block) for block in urls._IPV4_DENIED]
+    assert listed(ipv4) == [str(block) for block in urls.IPV4_DENIED]
     (ipv6,) = re.search(r"is allowed, without (.*), and without interface", PAGE).groups()  # type: ignore[union-attr]  # as above
-    assert listed(ipv6) == [str(block) for block in urls._IPV6_DENIED]
+    assert listed(ipv6) == [str(block) for block in urls.IPV6_DENIED]
 
 
 def test_the_example() -> None:
