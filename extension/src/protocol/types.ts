@@ -83,6 +83,7 @@ export interface Welcome {
   readonly session_id: string;
   readonly ping_interval_ms: number;
   readonly time_ms: number;
+  readonly your_address: string | null;
 }
 
 export interface Accept {
@@ -167,6 +168,19 @@ export interface Balance {
   readonly paid: number;
   readonly void: number;
   readonly time_ms: number;
+}
+
+export interface Reputation {
+  readonly type: "reputation";
+  readonly score: number;
+  readonly parts: readonly ReputationPart[];
+  readonly time_ms: number;
+}
+
+export interface ReputationPart {
+  readonly name: string;
+  readonly value: number;
+  readonly reason: string;
 }
 
 export interface Drain {
