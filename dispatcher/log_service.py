@@ -52,8 +52,9 @@ class LogService:
         newest = await self._ledger.newest_checkpoint()
         old_size, size = newest.size if newest else 0, await self._ledger.log_size()
         if size > old_size:
-            newest = await self._extend(newest, size) or newest
-        if newest is not None and newest.size != self._written_size:
+            await self._extend(newest, size)
+        # Whoever writes last has looked at the ledger after its write: no old checkpoint stays over a newer one.
+        while (newest := await self._ledger.newest_checkpoint()) is not None and newest.size != self._written_size:
             for checkpoint in await self._ledger.unanchored():
                 await self._store.write_once(checkpoint_path(checkpoint.size), checkpoint.note.encode())
             await write_checkpoint(self._store, newest.size, newest.note)
@@ -71,8 +72,8 @@ class LogService:
             await self._ledger.set_anchor(checkpoint.size, signature)
             _log.info("anchored", size=checkpoint.size, signature=signature)
 
-    async def _extend(self, newest: StoredCheckpoint | None, size: int) -> StoredCheckpoint | None:
-        """Write tiles and commit the checkpoint of `size`; None where another dispatcher was first."""
+    async def _extend(self, newest: StoredCheckpoint | None, size: int) -> None:
+        """Write tiles and commit the checkpoint of `size`, unless another dispatcher is first."""
         old_size = newest.size if newest else 0
         root = await publish(
             self._store,
@@ -88,7 +89,7 @@ class LogService:
             created_ms=self._clock(),
             anchor_sequence=newest.anchor_sequence + 1 if newest else 0,
         )
-        return checkpoint if await self._ledger.add_checkpoint(checkpoint, previous_size=old_size) else None
+        await self._ledger.add_checkpoint(checkpoint, previous_size=old_size)
 
     async def wait_until_published(self, index: int, *, timeout_s: float) -> bool:
         """Wait until a checkpoint covers an entry; False if the time is over first."""
