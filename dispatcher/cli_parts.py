@@ -34,6 +34,7 @@ from dispatcher.ledger import Ledger
 from dispatcher.log_service import LogService
 from dispatcher.node_sessions import Nodes
 from dispatcher.payout_service import PayoutService
+from dispatcher.reputation_service import ReputationService
 from dispatcher.robots_cache import RobotsCache
 from dispatcher.scheduler import Exclusions, Randomness, Scheduler
 from dispatcher.settings import (
@@ -80,6 +81,7 @@ class Dispatcher:
     cleaning: CleaningService
     log: LogService
     payouts: PayoutService
+    reputations: ReputationService
 
 
 async def assemble(stack: AsyncExitStack, base: Foundations, settings: DispatcherSettings) -> Dispatcher:
@@ -125,6 +127,7 @@ async def assemble(stack: AsyncExitStack, base: Foundations, settings: Dispatche
         test_sites=base.test_sites,
     )
     balances = Balances(ledger=ledger, nodes=nodes, clock=now_ms)
+    reputations = ReputationService(ledger=ledger, nodes=nodes, clock=now_ms)
     exchange = Exchange(
         ledger=ledger,
         frontier=frontier,
@@ -134,6 +137,7 @@ async def assemble(stack: AsyncExitStack, base: Foundations, settings: Dispatche
         settlement=settlement,
         exclusions=exclusions,
         balances=balances,
+        reputations=reputations,
         fetched=cleaning.fetched,
         clock=now_ms,
         randomness=randomness,
@@ -203,7 +207,7 @@ async def assemble(stack: AsyncExitStack, base: Foundations, settings: Dispatche
     app.router.add_get("/healthz", Health(ledger=ledger, frontier=frontier).handle)
     gateway.add_routes(app)
     await scheduler.rebuild()
-    return Dispatcher(app, nodes, gateway, scheduler, cleaning, log, payouts)
+    return Dispatcher(app, nodes, gateway, scheduler, cleaning, log, payouts, reputations)
 
 
 def _default(value: int | None, default: int) -> int:

@@ -246,6 +246,7 @@ def _run_duties(
         "cleaning": parts.cleaning.run(),
         "log": parts.log.run(),
         "payouts": parts.payouts.run(),
+        "reputations": parts.reputations.run(),
         "certificates": renewal,
     }
     tasks = [asyncio.create_task(work, name=name) for name, work in duties.items()]

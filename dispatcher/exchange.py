@@ -8,12 +8,14 @@ import structlog
 from dispatcher import retry_policy
 from dispatcher.balances import Balances
 from dispatcher.compliance import Decision, Verdict
+from dispatcher.conduct import Ending, LeaseEnd
 from dispatcher.errors import StoreError
 from dispatcher.frontier import Frontier
 from dispatcher.gate import Gate
 from dispatcher.jobs import Job
 from dispatcher.ledger import Ledger
 from dispatcher.node_sessions import InFlight, LinkClosed, Nodes, NodeSession
+from dispatcher.reputation_service import ReputationService
 from dispatcher.retry_after import retry_after_ms
 from dispatcher.scheduler import Exclusions, Randomness, Scheduler
 from dispatcher.settlement import Settlement
@@ -58,13 +60,14 @@ class Exchange:
         settlement: Settlement,
         exclusions: Exclusions,
         balances: Balances,
+        reputations: ReputationService,
         fetched: Callable[[str], None],
         clock: Callable[[], int],
         randomness: Randomness,
     ) -> None:
         self._ledger, self._frontier, self._nodes, self._gate = ledger, frontier, nodes, gate
         self._scheduler, self._settlement, self._exclusions = scheduler, settlement, exclusions
-        self._balances = balances
+        self._balances, self._reputations = balances, reputations
         self._fetched, self._clock, self._randomness = fetched, clock, randomness
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -89,8 +92,9 @@ class Exchange:
                 pass
 
     async def on_opened(self, session: NodeSession) -> None:
-        """A session is open: tell the node what it has earned."""
+        """A session is open: tell the node what it has earned, and how its conduct is counted."""
         await self._balances.tell(session)
+        await self._reputations.tell(session)
 
     async def on_result(self, session: NodeSession, statement: Statement, body: memoryview) -> None:
         """Handle a record with its body; ProtocolError where it is not a genuine record of this node."""
@@ -102,12 +106,14 @@ class Exchange:
                 await self._site_busy(session, job, record)
             elif ack.outcome == "rejected":
                 self._exclusions.add(job.job_id, session.node_key)
-                await self._tried(job, record.lease, FailureCode.BAD_RESPONSE, ack.reason)
+                end = _end(session, record.lease, Ending.REJECTED)
+                await self._tried(job, end, FailureCode.BAD_RESPONSE, ack.reason)
             else:
                 await self._frontier.finish(job.job_id)
                 self._exclusions.forget(job.job_id)
                 self._fetched(job.job_id)
                 session.has_earned = True
+                self._nodes.note_conduct(session.node_key)
         self._nodes.done(session, ack.job_id, ack.lease)
         await session.link.send_message(ack)
 
@@ -124,8 +130,9 @@ class Exchange:
             holder = await self._frontier.holder(job_id)
             if holder is None or holder.token != in_flight.job.lease:
                 continue
+            end = _end(session, holder.token, Ending.EXPIRED)
             for job in await self._ledger.jobs([job_id]):
-                await self._tried(job, holder.token, FailureCode.CONNECT_FAILED, "the node went away", node_gone=True)
+                await self._tried(job, end, FailureCode.CONNECT_FAILED, "the node went away", node_gone=True)
 
     async def _on_refuse(self, session: NodeSession, message: Refuse) -> None:
         self._nodes.done(session, message.job_id, message.lease)
@@ -147,13 +154,15 @@ class Exchange:
                 await self._hop_refused(session, job, message, in_flight.hop_verdict if in_flight else None)
             else:
                 self._exclusions.add(job.job_id, session.node_key)
-                await self._tried(job, message.lease, message.reason, message.detail)
+                end = _end(session, message.lease, Ending.FAILED)
+                await self._tried(job, end, message.reason, message.detail)
         await session.link.send_message(_noted(message.job_id, message.lease, held=job is not None))
 
     async def _policy_refused(self, session: NodeSession, job: Job, token: int, reason: str, detail: str) -> None:
         """Refuse a job for good once a second node says so too: one node's word, or its DNS, is not enough."""
         self._exclusions.add(job.job_id, session.node_key)
-        attempts = await self._ledger.note_attempt(job.job_id, reason=reason, detail=detail, now_ms=self._clock())
+        end = _end(session, token, Ending.EXCUSED)
+        attempts = await self._note_attempt(job, end, reason, detail)
         if attempts >= retry_policy.POLICY_OPINIONS:
             await self._scheduler.refuse(job, reason=reason, detail=detail)
         else:
@@ -222,12 +231,13 @@ class Exchange:
         busy = self._gate.check_url(record.final_url)
         host = busy.origin_host if isinstance(busy, AllowedUrl) else job.host
         await self._frontier.postpone_host(host, now_ms + wait_ms)
-        await self._tried(job, record.lease, FailureCode.BAD_RESPONSE, f"the site answered {record.status}", wait_ms)
+        end = _end(session, record.lease, Ending.EXCUSED)
+        await self._tried(job, end, FailureCode.BAD_RESPONSE, f"the site answered {record.status}", wait_ms)
 
     async def _tried(
         self,
         job: Job,
-        token: int,
+        end: LeaseEnd,
         reason: FailureCode,
         detail: str,
         at_least_ms: int = 0,
@@ -235,12 +245,19 @@ class Exchange:
         node_gone: bool = False,
     ) -> None:
         code = "node_gone" if node_gone else reason.value
-        attempts = await self._ledger.note_attempt(job.job_id, reason=code, detail=detail, now_ms=self._clock())
+        attempts = await self._note_attempt(job, end, code, detail)
         if retry_policy.is_final(reason, attempts):
             await self._scheduler.fail(job, reason=code, detail=detail)
             return
         delay = retry_policy.delay_ms(attempts, jitter=self._randomness.fraction())
-        await self._scheduler.try_again(job, token, delay_ms=max(at_least_ms, delay))
+        await self._scheduler.try_again(job, end.lease, delay_ms=max(at_least_ms, delay))
+
+    async def _note_attempt(self, job: Job, end: LeaseEnd, reason: str, detail: str) -> int:
+        attempts = await self._ledger.note_attempt(
+            job.job_id, reason=reason, detail=detail, now_ms=self._clock(), end=end
+        )
+        self._nodes.note_conduct(end.node_key)
+        return attempts
 
     async def _held(self, session: NodeSession, job_id: str, lease: int) -> Job | None:
         holder = await self._frontier.holder(job_id)
@@ -261,6 +278,10 @@ class Exchange:
             _log.info("node_left_before_answer")
         except StoreError as error:
             _log.warning("exchange_store_error", error=str(error))
+
+
+def _end(session: NodeSession, lease: int, ending: Ending) -> LeaseEnd:
+    return LeaseEnd(node_key=session.node_key, lease=lease, ending=ending)
 
 
 def _noted(job_id: str, lease: int, *, held: bool) -> Ack:

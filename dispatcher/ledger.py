@@ -15,6 +15,7 @@ from typing import Literal, Protocol
 
 import msgspec
 
+from dispatcher.conduct import LeaseEnd, NodeConduct
 from dispatcher.jobs import ApiKey, Batch, BatchCounts, Credit, Job, Result
 
 
@@ -198,9 +199,13 @@ class JobLedger(Protocol):
         """A queued job becomes failed; False where it is not queued."""
         ...
 
-    async def note_attempt(self, job_id: str, *, reason: str, detail: str, now_ms: int) -> int:
+    async def note_attempt(
+        self, job_id: str, *, reason: str, detail: str, now_ms: int, end: LeaseEnd | None = None
+    ) -> int:
         """Count an attempt that brought no result; the number of attempts so far. A job that is not queued is left as
-        it is. 0 for an unknown job."""
+        it is. 0 for an unknown job.
+
+        `end` counts for the conduct of the node that held the lease. An end of the same lease again changes nothing."""
         ...
 
 
@@ -326,6 +331,14 @@ class TransactionLedger(Protocol):
         ...
 
 
+class ConductLedger(Protocol):
+    """What is counted of each node's conduct, each count in the transaction of the result or attempt it counts."""
+
+    async def conducts(self, node_keys: Sequence[str]) -> dict[str, NodeConduct]:
+        """The conduct of these nodes; nodes that the ledger knows nothing of are left out."""
+        ...
+
+
 class NodeLedger(Protocol):
     """The nodes that introduced themselves."""
 
@@ -334,7 +347,17 @@ class NodeLedger(Protocol):
         ...
 
 
-class Ledger(KeyLedger, JobLedger, ResultLedger, LogLedger, CreditLedger, TransactionLedger, NodeLedger, Protocol):
+class Ledger(
+    KeyLedger,
+    JobLedger,
+    ResultLedger,
+    LogLedger,
+    CreditLedger,
+    TransactionLedger,
+    ConductLedger,
+    NodeLedger,
+    Protocol,
+):
     """The whole port. Implementations live in `adapters/` and pass one contract suite."""
 
     async def close(self) -> None:

@@ -8,8 +8,9 @@ from dispatcher.compliance import Verdict
 from dispatcher.jobs import Job
 from dispatcher.ledger import NodeTotals
 from dispatcher.matching import NodeView
+from dispatcher.reputation import MIDDLE
 from protocol.job import Job as NodeJob
-from protocol.messages import FromDispatcher, Hello
+from protocol.messages import FromDispatcher, Hello, ReputationPart
 from protocol.statements import Statement
 
 ANSWER_MARGIN_MS = 15_000
@@ -60,7 +61,11 @@ class InFlight:
 @dataclass(slots=True)
 class NodeSession:
     """One connected node. Owned by the gateway; `window` is how many jobs the node takes at once, `told_totals` what it
-    was told last of its earnings, `has_earned` whether a result was stored since."""
+    was told last of its earnings, `has_earned` whether a result was stored since.
+
+    `reputation` is its score when its conduct was last read (`conduct_read_ms`, None before the first time),
+    `told_parts` what it was told of it last, `has_conduct` whether something that counts has happened since.
+    """
 
     hello: Hello
     link: NodeLink
@@ -70,6 +75,10 @@ class NodeSession:
     unavailable_reason: str = ""
     told_totals: NodeTotals | None = None
     has_earned: bool = False
+    reputation: int = MIDDLE
+    told_parts: tuple[ReputationPart, ...] | None = None
+    conduct_read_ms: int | None = None
+    has_conduct: bool = False
 
     @property
     def node_key(self) -> str:
@@ -85,6 +94,7 @@ class NodeSession:
             purposes=self.hello.purposes,
             free=self.window - len(self.in_flight),
             in_flight=len(self.in_flight),
+            reputation=self.reputation,
         )
 
 
@@ -128,6 +138,12 @@ class Nodes:
         """Return the session of a node, None while it is not connected."""
         return self._sessions.get(node_key)
 
+    def note_conduct(self, node_key: str) -> None:
+        """Something that counts for a node's conduct has happened."""
+        session = self._sessions.get(node_key)
+        if session is not None:
+            session.has_conduct = True
+
     def all(self) -> list[NodeSession]:
         """Return every session."""
         return list(self._sessions.values())
@@ -149,7 +165,7 @@ class Nodes:
         """Take the jobs off nodes' hands whose answer is late."""
         late = [
             (session, in_flight)
-            for session in self._sessions.values()
+            for session in (*self._sessions.values(), *self._left.values())
             for in_flight in session.in_flight.values()
             if in_flight.ends_ms <= now_ms
         ]

@@ -11,6 +11,7 @@ import structlog
 from dispatcher import retry_policy
 from dispatcher.batch_events import BatchEvents
 from dispatcher.compliance import Decision
+from dispatcher.conduct import Ending, LeaseEnd
 from dispatcher.errors import StoreError
 from dispatcher.frontier import DEFAULT_POOL, Frontier, FrontierJob, Lease
 from dispatcher.gate import Gate, Passage
@@ -34,6 +35,8 @@ _GATE_FULL_MS = 5_000
 _LATER_MS = 30_000
 _KNOWN_OPTIONS = 10_000
 _MAX_EXCLUSIONS = 100_000
+_LATE_KEPT_MS = 60_000
+"""How long it is remembered who held a job whose answer is late, until the frontier gives the lease up too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +94,8 @@ class Scheduler:
         self._slow: set[int] = set()
         self._placed: set[int] = set()
         self._wake = asyncio.Event()
+        # By job: when the answer was late, and whose. A lease that another process gave is held against nobody.
+        self._late: dict[str, tuple[int, LeaseEnd]] = {}
         self._stopping = False
         self._must_rebuild = False
 
@@ -139,8 +144,7 @@ class Scheduler:
         now_ms = self._clock()
         if self._must_rebuild or not await self._frontier.is_intact():
             await self._rebuild_lost()
-        for session, in_flight in self._nodes.expire(now_ms):
-            self._exclusions.add(in_flight.job.job_id, session.node_key)
+        self._take_off_late(now_ms)
         expired = await self._frontier.expire(now_ms=now_ms)
         for job_id in expired:
             await self._expired(job_id)
@@ -158,9 +162,22 @@ class Scheduler:
             self._must_rebuild = True
             raise
 
+    def _take_off_late(self, now_ms: int) -> None:
+        for session, in_flight in self._nodes.expire(now_ms):
+            job = in_flight.job
+            self._exclusions.add(job.job_id, session.node_key)
+            end = LeaseEnd(node_key=session.node_key, lease=job.lease, ending=Ending.EXPIRED)
+            self._late[job.job_id] = (now_ms, end)
+        kept = self._late.items()
+        self._late = {job_id: late for job_id, late in kept if now_ms - late[0] < _LATE_KEPT_MS}
+
     async def _expired(self, job_id: str) -> None:
         reason, detail = "lease_expired", "the node did not answer in time"
-        attempts = await self._ledger.note_attempt(job_id, reason=reason, detail=detail, now_ms=self._clock())
+        _, end = self._late.get(job_id, (0, None))
+        attempts = await self._ledger.note_attempt(job_id, reason=reason, detail=detail, now_ms=self._clock(), end=end)
+        self._late.pop(job_id, None)
+        if end is not None:
+            self._nodes.note_conduct(end.node_key)
         if attempts >= retry_policy.MAX_ATTEMPTS:
             for job in await self._ledger.jobs([job_id]):
                 await self.fail(job, reason=reason, detail=detail)

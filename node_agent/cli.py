@@ -23,7 +23,7 @@ from node_agent.adapters.asyncio_jobs import AsyncioJobs
 from node_agent.adapters.asyncio_node import AsyncioNode, NodeIdentity
 from node_agent.adapters.asyncio_signals import run_until_signalled
 from node_agent.adapters.flock_folder import FolderLock, is_running, open_folder
-from node_agent.adapters.psutil_networks import own_networks
+from node_agent.adapters.psutil_networks import MachineNetworks
 from node_agent.adapters.spool_folder import SpoolFolder
 from node_agent.adapters.sqlite_journal import SqliteJournal
 from node_agent.adapters.sqlite_rules import SqliteRules
@@ -33,9 +33,9 @@ from node_agent.limit_values import read_limits
 from node_agent.lines import CSV_HEADER, csv_row, log_line, printable, time_text, value_text
 from node_agent.owner_rules import ALL_PURPOSES, check_moment, normalise_domain
 from node_agent.settings import NodeSettings, read_settings
+from node_agent.told import balance_facts, part_lines, reputation_facts
 from protocol import base58
 from protocol.keys import SigningKey
-from protocol.messages import Balance
 from protocol.urls import TestSites
 
 app = typer.Typer(
@@ -122,7 +122,7 @@ def status(data: DataOption, as_json: Annotated[bool, typer.Option("--json", hel
     with _open_rules(folder) as rules, _open_journal(folder) as journal:
         moment = system_clock.moment()
         usage, totals, stored = journal.usage_since(moment.day_start_ms), journal.totals(), rules.limits()
-        standing, owner = rules.standing(), rules.rules()
+        standing, owner, reputation = rules.standing(), rules.rules(), rules.reputation()
         running = is_running(folder)
         denial = check_moment(owner, moment, usage)
         facts = {
@@ -140,7 +140,8 @@ def status(data: DataOption, as_json: Annotated[bool, typer.Option("--json", hel
             "all_jobs": totals.jobs,
             "all_bytes": totals.wire_bytes,
             "reward_logged": totals.reward,
-            **_rewards(rules.balance()),
+            **balance_facts(rules.balance()),
+            **reputation_facts(reputation),
             "waiting_results": SpoolFolder(folder).waiting(),
             "limits": msgspec.to_builtins(stored),
             "blocked_domains": sorted(owner.blocked_domains),
@@ -152,22 +153,13 @@ def status(data: DataOption, as_json: Annotated[bool, typer.Option("--json", hel
     for name, value in facts.items():
         if name == "limits":
             _show_limits(stored)
+        elif name == "reputation_parts":
+            for line in part_lines(reputation):
+                typer.echo(line)
         elif value not in ("", [], None):
             typer.echo(f"{name.replace('_', ' '):<18}{printable(value_text(value))}")
     if facts["test_sites"]:
         _announce_test_sites(standing.test_sites)
-
-
-def _rewards(balance: Balance | None) -> dict[str, int]:
-    """What the dispatcher said last, base units of the token; nothing before it said anything."""
-    if balance is None:
-        return {}
-    return {
-        "reward_pending": balance.pending,
-        "reward_confirmed": balance.confirmed,
-        "reward_paid": balance.paid,
-        "reward_void": balance.void,
-    }
 
 
 @app.command()
@@ -263,7 +255,8 @@ async def _run(folder: Path, settings: NodeSettings, rules: SqliteRules, key: Si
     wallet = settings.wallet or base58.encode(key.public_bytes)
     spool = SpoolFolder(folder)
     spool.open()
-    fetch = AiohttpFetch(test_sites=test_sites, own_networks=own_networks)
+    networks = MachineNetworks()
+    fetch = AiohttpFetch(test_sites=test_sites, own_networks=networks)
     with _open_journal(folder) as journal:
         async with fetch:
             jobs = AsyncioJobs(
@@ -285,6 +278,7 @@ async def _run(folder: Path, settings: NodeSettings, rules: SqliteRules, key: Si
                 now_ms=system_clock.now_ms,
                 random=random.SystemRandom().random,
                 report=_report,
+                seen_at=networks.seen_at,
                 once=settings.once,
             )
             _report(f"node {key.public}, rewards to {wallet}, log and limits in {folder}")

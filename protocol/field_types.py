@@ -50,3 +50,6 @@ UrlText = Annotated[str, msgspec.Meta(max_length=limits.URL_BYTES)]
 
 JobCount = Annotated[int, msgspec.Meta(ge=0, le=limits.NODE_CONCURRENT_JOBS)]
 """How many jobs a node holds at once."""
+
+ReputationScore = Annotated[int, msgspec.Meta(ge=0, le=limits.REPUTATION_MOST)]
+"""A reputation or one of its parts: 0 is the worst, 1,000 the best."""

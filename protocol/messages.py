@@ -4,13 +4,23 @@ Jobs, results and the hello are signed statements and travel in binary frames (`
 """
 
 import enum
-from typing import Literal
+from typing import Annotated, Literal
 
 import msgspec
 
 from protocol import limits
 from protocol.errors import MalformedMessage
-from protocol.field_types import AgentText, CountryText, JobCount, PublicKeyText, Uint, UrlText, Uuid7Text, WalletText
+from protocol.field_types import (
+    AgentText,
+    CountryText,
+    JobCount,
+    PublicKeyText,
+    ReputationScore,
+    Uint,
+    UrlText,
+    Uuid7Text,
+    WalletText,
+)
 from protocol.job import Mode, Purpose
 from protocol.statements import shortened
 
@@ -85,11 +95,15 @@ class Hello(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
 
 class Welcome(_Message, frozen=True, kw_only=True, tag="welcome"):
-    """Dispatcher: the session is open. Send `ping` every `ping_interval_ms`."""
+    """Dispatcher: the session is open. Send `ping` every `ping_interval_ms`.
+
+    `your_address` is the public address the node is seen at: its own network (section 10.2). Not checked here.
+    """
 
     session_id: Uuid7Text
     ping_interval_ms: Uint
     time_ms: Uint
+    your_address: str | None = None
 
 
 class Accept(_Message, frozen=True, kw_only=True, tag="accept"):
@@ -186,6 +200,22 @@ class Balance(_Message, frozen=True, kw_only=True, tag="balance"):
     time_ms: Uint
 
 
+class ReputationPart(msgspec.Struct, frozen=True, kw_only=True):
+    """One part of a reputation: what was counted, what it is worth, and the figures in plain words."""
+
+    name: str
+    value: ReputationScore
+    reason: str
+
+
+class Reputation(_Message, frozen=True, kw_only=True, tag="reputation"):
+    """Dispatcher: how this node's conduct has been counted so far. Nothing follows from it on the node."""
+
+    score: ReputationScore
+    parts: Annotated[tuple[ReputationPart, ...], msgspec.Meta(max_length=limits.REPUTATION_PARTS)] = ()
+    time_ms: Uint
+
+
 class Drain(_Message, frozen=True, kw_only=True, tag="drain"):
     """Dispatcher: no more jobs; finish the ones in hand and reconnect after `reconnect_after_ms`."""
 
@@ -199,7 +229,7 @@ class SessionError(_Message, frozen=True, kw_only=True, tag="error"):
     detail: str = ""
 
 
-FromDispatcher = Challenge | Welcome | HopVerdict | Ack | Cancel | Pong | Balance | Drain | SessionError
+FromDispatcher = Challenge | Welcome | HopVerdict | Ack | Cancel | Pong | Balance | Reputation | Drain | SessionError
 FromNode = Accept | Refuse | Failure | Hop | Availability | Ping | SessionError
 
 _encoder = msgspec.json.Encoder()

@@ -31,6 +31,7 @@ from protocol.messages import (
     Ping,
     Pong,
     Refuse,
+    Reputation,
     SessionError,
     Welcome,
 )
@@ -55,6 +56,7 @@ EXPORTED = (
     Ping,
     Pong,
     Balance,
+    Reputation,
     Drain,
     SessionError,
     DatasetStatement,

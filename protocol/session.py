@@ -25,6 +25,7 @@ from protocol.messages import (
     Ping,
     Pong,
     Refuse,
+    Reputation,
     SessionError,
     Welcome,
 )
@@ -65,6 +66,7 @@ _WORK: tuple[tuple[Side, type], ...] = (
     (Side.DISPATCHER, Cancel),
     (Side.DISPATCHER, Pong),
     (Side.DISPATCHER, Balance),
+    (Side.DISPATCHER, Reputation),
 )
 
 TRANSITIONS: dict[tuple[State, Side, type], State] = {

@@ -32,6 +32,7 @@ from dispatcher.job_signer import JobSigner, certify
 from dispatcher.log_service import LogService
 from dispatcher.node_sessions import Nodes, NodeSession
 from dispatcher.payout_service import PayoutService
+from dispatcher.reputation_service import ReputationService
 from dispatcher.robots_cache import RobotsCache
 from dispatcher.scheduler import Exclusions, Randomness, Scheduler
 from dispatcher.settlement import Settlement
@@ -171,6 +172,7 @@ async def small_house(tmp_path: Path) -> AsyncIterator[House]:
             ),
             exclusions=exclusions,
             balances=balances,
+            reputations=ReputationService(ledger=ledger, nodes=nodes, clock=now_ms),
             fetched=fetched.append,
             clock=now_ms,
             randomness=randomness,

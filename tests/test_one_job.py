@@ -104,6 +104,8 @@ async def test_one_job_from_the_lab_to_the_auditor(house: House) -> None:
     assert (record.url, record.status, record.purpose) == (job.url, 200, "research")
     assert ack.reward == reward(record.mode, record.wire_bytes, record.status) > 0
     assert (session.in_flight, await house.frontier.size()) == ({}, 0)
+    [conduct] = (await house.ledger.conducts([session.node_key])).values()
+    assert (conduct.stored, conduct.fruitless, conduct.expired, conduct.credits) == (1, 0, 0, 1)
 
     # 10. The credit is pending through its hold (none here), then confirmed.
     assert (await house.ledger.node_totals(house.node_key.public)).pending == ack.reward

@@ -22,7 +22,7 @@ _POLICY = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 
 
 
 class ConsoleNode(msgspec.Struct, frozen=True):
-    """A connected node: public key, agent, jobs in hand, jobs it takes at once, why it takes none."""
+    """A connected node: public key, agent, jobs in hand, jobs it takes at once, why it takes none, its reputation."""
 
     node_key: str
     agent: str
@@ -31,6 +31,7 @@ class ConsoleNode(msgspec.Struct, frozen=True):
     window: int
     reason: str
     connected_ms: int
+    reputation: int
 
 
 class ConsoleJob(msgspec.Struct, frozen=True):
@@ -120,6 +121,7 @@ class ConsolePage:
                     session.window,
                     session.unavailable_reason,
                     session.opened_ms,
+                    session.reputation,
                 )
                 for session in self._nodes.all()
             ],

@@ -12,6 +12,7 @@ from dispatcher.errors import StoreError
 from dispatcher.exchange import Exchange
 from dispatcher.job_signer import JobSigner
 from dispatcher.ledger import Ledger, NodeSeen
+from dispatcher.node_address import public_address
 from dispatcher.node_sessions import LinkClosed, Nodes, NodeSession
 from protocol import limits
 from protocol.errors import MalformedMessage, ProtocolError, SessionViolation
@@ -189,7 +190,14 @@ class NodeGateway:
         )
         session = NodeSession(hello=hello, link=link, window=hello.max_concurrent_jobs, opened_ms=now_ms)
         await link.send_message(
-            Welcome(session_id=self._new_id(), ping_interval_ms=limits.PING_INTERVAL_MS, time_ms=now_ms)
+            Welcome(
+                session_id=self._new_id(),
+                ping_interval_ms=limits.PING_INTERVAL_MS,
+                time_ms=now_ms,
+                your_address=public_address(
+                    request.remote, request.headers.getall("X-Forwarded-For", ()), behind_proxy=self._secure
+                ),
+            )
         )
         return session
 

@@ -60,6 +60,24 @@ _RULES = MappingProxyType(
             " ON real.epoch = epochs.number WHERE coalesce(amount, 0) <> total"
             " OR coalesce(paid, 0) <> iif(paid_ms IS NULL, 0, coalesce(n, 0))"
         ),
+        "every node's credits are counted": (
+            "SELECT count(*) FROM (SELECT node_key, count(*) AS n FROM credits GROUP BY node_key) AS real"
+            " FULL JOIN node_conduct AS kept USING (node_key) WHERE coalesce(kept.credits, 0) <> coalesce(n, 0)"
+        ),
+        "ends of leases are kept while their job is queued, and are among its attempts": (
+            "SELECT count(*) FROM (SELECT job_id, count(*) AS n FROM lease_ends GROUP BY job_id) AS ends"
+            " LEFT JOIN jobs USING (job_id) WHERE state IS NOT 'queued' OR attempts < n"
+        ),
+        "every end of a lease that is kept is counted for its node": (
+            "SELECT count(*) FROM (SELECT node_key, sum(ending <> 'expired') AS fruitless,"
+            " sum(ending = 'rejected') AS rejected, sum(ending = 'expired') AS expired"
+            " FROM lease_ends GROUP BY node_key) AS real LEFT JOIN node_conduct AS kept USING (node_key)"
+            " WHERE coalesce(kept.fruitless, 0) < real.fruitless OR coalesce(kept.rejected, 0) < real.rejected"
+            " OR coalesce(kept.expired, 0) < real.expired"
+        ),
+        "no node has more rejected or lonely failures than fruitless leases": (
+            "SELECT count(*) FROM node_conduct WHERE rejected + failed_alone > fruitless"
+        ),
         "no checkpoint is larger than the log": (
             "SELECT count(*) FROM checkpoints WHERE size > (SELECT count(*) FROM log_entries)"
         ),

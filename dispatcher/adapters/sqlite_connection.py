@@ -6,6 +6,7 @@ from typing import TypeVar
 
 import msgspec
 
+from dispatcher.adapters.sqlite_migrations import migrate
 from dispatcher.adapters.sqlite_schema import SCHEMA_VERSION, create_statements
 from dispatcher.errors import LedgerError, LedgerFull
 
@@ -56,7 +57,7 @@ def connect(path: Path, *, read_only: bool = False) -> sqlite3.Connection:
 
 
 def prepare(connection: sqlite3.Connection, path: Path) -> None:
-    """Create the tables of an empty file, or check that the file holds a ledger of this version."""
+    """Create the tables of an empty file, or bring those of an earlier version up to this one, in one transaction."""
     try:
         connection.execute("BEGIN IMMEDIATE")
         try:
@@ -66,7 +67,7 @@ def prepare(connection: sqlite3.Connection, path: Path) -> None:
                     connection.execute(statement)
                 connection.execute("INSERT INTO schema_version (version) VALUES (?)", (SCHEMA_VERSION,))
             else:
-                _check_version(connection, tables, path)
+                _bring_up(connection, tables, path)
             connection.execute("COMMIT")
         finally:
             if connection.in_transaction:
@@ -75,12 +76,12 @@ def prepare(connection: sqlite3.Connection, path: Path) -> None:
         raise translated(error, path) from error
 
 
-def _check_version(connection: sqlite3.Connection, tables: set[str], path: Path) -> None:
+def _bring_up(connection: sqlite3.Connection, tables: set[str], path: Path) -> None:
     if "schema_version" not in tables:
         raise LedgerError(f"{path} is a database, but not a Meadow ledger; name another file or folder")
     row = connection.execute("SELECT max(version) FROM schema_version").fetchone()
     version = row[0]
-    if version == SCHEMA_VERSION:
+    if version == SCHEMA_VERSION or (isinstance(version, int) and migrate(connection, version, SCHEMA_VERSION)):
         return
     if isinstance(version, int) and version > SCHEMA_VERSION:
         raise LedgerError(

@@ -9,9 +9,11 @@ from typing import NamedTuple
 import msgspec
 
 from dispatcher.adapters import sqlite_schema as schema
+from dispatcher.adapters.sqlite_conduct import forget_lease_ends, note_lease_end
 from dispatcher.adapters.sqlite_connection import as_json, read_row, read_rows
 from dispatcher.adapters.sqlite_readers import SqliteReaders
 from dispatcher.adapters.sqlite_writer import SqliteWriter
+from dispatcher.conduct import LeaseEnd
 from dispatcher.errors import IdempotencyConflict, LedgerError
 from dispatcher.jobs import TRANSITIONS, Batch, BatchCounts, BatchKind, Job, JobState, ScrapeOptions
 from dispatcher.ledger import JobLedger
@@ -44,6 +46,16 @@ class JobEnd(msgspec.Struct, frozen=True, kw_only=True):
     detail: str | None = None
     document_hash: str | None = None
     dropped: str | None = None
+
+
+class Attempt(msgspec.Struct, frozen=True, kw_only=True):
+    """A lease that brought no result, as it is to be counted."""
+
+    job_id: str
+    reason: str
+    detail: str
+    now_ms: int
+    end: LeaseEnd | None
 
 
 class _BatchRow(msgspec.Struct, frozen=True, kw_only=True):
@@ -177,9 +189,12 @@ class SqliteJobs(JobLedger):
         end = JobEnd(job_id=job_id, state=JobState.FAILED, now_ms=now_ms, reason=reason, detail=detail)
         return await self._writer.write(_end_jobs, end)
 
-    async def note_attempt(self, job_id: str, *, reason: str, detail: str, now_ms: int) -> int:
+    async def note_attempt(
+        self, job_id: str, *, reason: str, detail: str, now_ms: int, end: LeaseEnd | None = None
+    ) -> int:
         """See JobLedger."""
-        return await self._writer.write_one(partial(_note_attempt, job_id, reason, detail, now_ms))
+        attempt = Attempt(job_id=job_id, reason=reason, detail=detail, now_ms=now_ms, end=end)
+        return await self._writer.write_one(partial(_note_attempt, attempt))
 
     async def _select(self, sql: str, *parameters: str | int) -> list[Job]:
         def query(connection: sqlite3.Connection) -> list[Job]:
@@ -255,7 +270,9 @@ def _cancel(batch_id: str, now_ms: int, connection: sqlite3.Connection) -> list[
         (now_ms, batch_id),
     ).fetchall()
     move_counts(connection, {Move(batch_id, JobState.QUEUED, JobState.CANCELLED): len(cancelled)})
-    return sorted(job_id for (job_id,) in cancelled)
+    job_ids = sorted(job_id for (job_id,) in cancelled)
+    forget_lease_ends(connection, job_ids)
+    return job_ids
 
 
 def _end_jobs(connection: sqlite3.Connection, ends: Sequence[JobEnd]) -> list[bool]:
@@ -283,14 +300,24 @@ def _end_jobs(connection: sqlite3.Connection, ends: Sequence[JobEnd]) -> list[bo
         updates,
     )
     move_counts(connection, moves)
+    forget_lease_ends(
+        connection,
+        [end.job_id for end, was in zip(ends, answers, strict=True) if was and end.state is not JobState.COMPLETED],
+    )
     return answers
 
 
-def _note_attempt(job_id: str, reason: str, detail: str, now_ms: int, connection: sqlite3.Connection) -> int:
+def _note_attempt(attempt: Attempt, connection: sqlite3.Connection) -> int:
+    row = connection.execute("SELECT attempts, state FROM jobs WHERE job_id = ?", (attempt.job_id,)).fetchone()
+    if row is None:
+        return 0
+    attempts, state = int(row[0]), row[1]
+    if state != JobState.QUEUED or (
+        attempt.end is not None and not note_lease_end(connection, attempt.job_id, attempt.end)
+    ):
+        return attempts
     connection.execute(
-        "UPDATE jobs SET attempts = attempts + 1, reason = ?, detail = ?, updated_ms = ?"
-        " WHERE job_id = ? AND state = 'queued'",
-        (reason, detail, now_ms, job_id),
+        "UPDATE jobs SET attempts = attempts + 1, reason = ?, detail = ?, updated_ms = ? WHERE job_id = ?",
+        (attempt.reason, attempt.detail, attempt.now_ms, attempt.job_id),
     )
-    row = connection.execute("SELECT attempts FROM jobs WHERE job_id = ?", (job_id,)).fetchone()
-    return 0 if row is None else int(row[0])
+    return attempts + 1

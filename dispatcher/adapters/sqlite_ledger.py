@@ -10,6 +10,7 @@ import os
 from pathlib import Path
 from typing import TextIO
 
+from dispatcher.adapters.sqlite_conduct import SqliteConduct
 from dispatcher.adapters.sqlite_connection import connect, prepare
 from dispatcher.adapters.sqlite_credits import SqliteCredits
 from dispatcher.adapters.sqlite_jobs import SqliteJobs
@@ -26,7 +27,9 @@ _HELD: set[Path] = set()
 """Lock files this process holds."""
 
 
-class SqliteLedger(SqliteKeys, SqliteJobs, SqliteResults, SqliteLog, SqliteCredits, SqliteTransactions, SqliteNodes):
+class SqliteLedger(
+    SqliteKeys, SqliteJobs, SqliteResults, SqliteLog, SqliteCredits, SqliteTransactions, SqliteConduct, SqliteNodes
+):
     """The ledger port over one file. Made by `open_sqlite_ledger`; belongs to the event loop it was opened in."""
 
     def __init__(self, writer: SqliteWriter, readers: SqliteReaders, lock: TextIO) -> None:

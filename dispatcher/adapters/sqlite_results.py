@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 from dispatcher.adapters import sqlite_schema as schema
+from dispatcher.adapters.sqlite_conduct import count_results
 from dispatcher.adapters.sqlite_connection import as_json, read_rows
 from dispatcher.adapters.sqlite_jobs import Move, move_counts
 from dispatcher.adapters.sqlite_log import next_log_index
@@ -72,6 +73,7 @@ def _store_results(connection: sqlite3.Connection, offered: Sequence[NewResult])
             settlements.append(_settled_before(connection, result))
     if fresh:
         _insert(connection, fresh, first_index)
+        count_results(connection, fresh)
         move_counts(connection, [Move(queued[result.job_id], JobState.QUEUED, JobState.FETCHED) for result in fresh])
     return settlements
 

@@ -7,7 +7,8 @@ Invariants the constraints hold:
 - at most one result and one credit per job (primary keys);
 - one log entry per result and one result per log entry (unique `log_index`);
 - one transaction per purpose that is not expired (partial unique index);
-- one checkpoint per size (primary key), one per anchor sequence (unique).
+- one checkpoint per size (primary key), one per anchor sequence (unique);
+- one end per lease of a job (primary key).
 """
 
 from sqlalchemy import (
@@ -29,7 +30,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects import sqlite
 from sqlalchemy.schema import ExecutableDDLElement
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 metadata = MetaData()
 
@@ -181,6 +182,7 @@ credits = Table(
 _partial_index("credits_held", "state = 'pending'", credits.c.hold_until_ms)
 _partial_index("credits_free", "state = 'confirmed' AND epoch IS NULL", credits.c.log_index)
 _partial_index("credits_epoch", "epoch IS NOT NULL", credits.c.epoch)
+_partial_index("credits_void", "state = 'void'", credits.c.node_key)
 
 node_totals = Table(
     "node_totals",
@@ -191,6 +193,34 @@ node_totals = Table(
     Column("confirmed", BigInteger, CheckConstraint("confirmed >= 0"), nullable=False),
     Column("void", BigInteger, CheckConstraint("void >= 0"), nullable=False),
     Column("paid", BigInteger, CheckConstraint("paid >= 0"), nullable=False),
+    sqlite_with_rowid=False,
+)
+
+lease_ends = Table(
+    "lease_ends",
+    metadata,
+    Column("job_id", _ID, ForeignKey("jobs.job_id"), primary_key=True),
+    Column("lease", BigInteger, primary_key=True),
+    Column("node_key", Text, nullable=False),
+    Column(
+        "ending",
+        String(8),
+        CheckConstraint("ending IN ('rejected', 'failed', 'expired', 'excused')"),
+        nullable=False,
+    ),
+    sqlite_with_rowid=False,
+)
+"""Leases of queued jobs that ended without a result: none is counted twice. They go when the job is queued no more."""
+
+node_conduct = Table(
+    "node_conduct",
+    metadata,
+    Column("node_key", Text, primary_key=True),
+    Column("fruitless", BigInteger, nullable=False),
+    Column("rejected", BigInteger, nullable=False),
+    Column("failed_alone", BigInteger, nullable=False),
+    Column("expired", BigInteger, nullable=False),
+    Column("credits", BigInteger, nullable=False),
     sqlite_with_rowid=False,
 )
 

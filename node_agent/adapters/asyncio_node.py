@@ -20,7 +20,7 @@ from protocol import limits
 from protocol.errors import ProtocolError, SessionViolation
 from protocol.job import Purpose
 from protocol.keys import SigningKey
-from protocol.messages import Ack, Availability, Balance, Cancel, Challenge, Drain, Hello, HopVerdict
+from protocol.messages import Ack, Availability, Balance, Cancel, Challenge, Drain, Hello, HopVerdict, Reputation
 from protocol.statements import Statement
 
 FINISH_MS = limits.JOB_TIMEOUT_MS + 5_000
@@ -28,6 +28,7 @@ ACKNOWLEDGE_MS = 5_000
 LONGEST_DRAIN_WAIT_MS = 600_000
 WATCH_MS = 1_000
 _Result = TypeVar("_Result")
+_Shown = TypeVar("_Shown", Balance, Reputation)
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +42,8 @@ class NodeIdentity:
 
 
 class AsyncioNode:
-    """A node. `random` gives numbers from 0 up to 1; `report` takes a line for the owner."""
+    """A node. `random` gives numbers from 0 up to 1; `report` takes a line for the owner; `seen_at` the public address
+    that a dispatcher sees the node at."""
 
     def __init__(
         self,
@@ -53,13 +55,14 @@ class AsyncioNode:
         now_ms: Callable[[], int],
         random: Callable[[], float],
         report: Callable[[str], None],
+        seen_at: Callable[[str], None],
         once: bool = False,
         silence_ms: int = limits.SILENCE_LIMIT_MS,
         watch_ms: int = WATCH_MS,
     ) -> None:
         self._dispatcher, self._identity, self._jobs, self._rules = dispatcher, identity, jobs, rules
         self._now_ms, self._random, self._report, self._once = now_ms, random, report, once
-        self._silence_ms, self._watch_ms = silence_ms, watch_ms
+        self._seen_at, self._silence_ms, self._watch_ms = seen_at, silence_ms, watch_ms
         self._stop = asyncio.Event()
         self._backoff = Backoff()
         self._announced = (-1, "")
@@ -122,6 +125,8 @@ class AsyncioNode:
             now_ms=self._now_ms,
             silence_ms=self._silence_ms,
         )
+        if session.welcome.your_address is not None:
+            self._seen_at(session.welcome.your_address)
         if pinned is None:
             self._rules.pin_root(session.certificate.root_key)
             self._report(f"trusting the root key {session.certificate.root_key} from now on")
@@ -179,16 +184,19 @@ class AsyncioNode:
         elif isinstance(frame, Cancel):
             self._jobs.on_cancel(frame)
         elif isinstance(frame, Balance):
-            self._keep_balance(frame)
+            self._keep(self._rules.set_balance, frame)
+        elif isinstance(frame, Reputation):
+            self._keep(self._rules.set_reputation, frame)
         elif isinstance(frame, Drain):
             self._reconnect_after_ms = max(0, min(frame.reconnect_after_ms, LONGEST_DRAIN_WAIT_MS))
             self._report("the dispatcher is draining: finishing the jobs in hand")
             return [asyncio.create_task(_until_broken(lambda: self._finish_and_close(session)))]
         return []
 
-    def _keep_balance(self, balance: Balance) -> None:
+    def _keep(self, keep: Callable[[_Shown], None], message: _Shown) -> None:
+        """Keep what the owner is shown; a file that cannot be written costs the owner this message and no more."""
         try:
-            self._rules.set_balance(balance)
+            keep(message)
         except JournalFailed as error:
             self._report(str(error))
 

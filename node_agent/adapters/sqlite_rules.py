@@ -15,7 +15,7 @@ from node_agent.consent import Acceptance
 from node_agent.errors import JournalFailed
 from node_agent.owner_rules import ALL_PURPOSES, DEFAULT_CONCURRENT_JOBS, Hours, OwnerRules
 from protocol.job import Purpose
-from protocol.messages import Balance
+from protocol.messages import Balance, Reputation
 
 NodeState = Literal["connecting", "connected", "stopping", "stopped"]
 
@@ -130,6 +130,15 @@ class SqliteRules:
     def set_balance(self, balance: Balance) -> None:
         """Keep what the dispatcher says of this node's earnings; shown to the owner and used for nothing else."""
         self._put("balance", msgspec.json.encode(balance).decode())
+
+    def reputation(self) -> Reputation | None:
+        """Return the dispatcher's last word on this node's conduct, None before the first."""
+        value = self._read("reputation")
+        return None if value is None else msgspec.json.decode(value, type=Reputation)
+
+    def set_reputation(self, reputation: Reputation) -> None:
+        """Keep what the dispatcher says of this node's conduct; shown to the owner and used for nothing else."""
+        self._put("reputation", msgspec.json.encode(reputation).decode())
 
     def _read(self, name: str) -> str | None:
         with failing_as_journal_error():

@@ -24,6 +24,7 @@ from dispatcher.gate import Gate, PacePolicy
 from dispatcher.job_signer import JobSigner, certify
 from dispatcher.jobs import Batch, Job, ScrapeOptions
 from dispatcher.node_sessions import LinkClosed, Nodes, NodeSession
+from dispatcher.reputation_service import ReputationService
 from dispatcher.robots_cache import RobotsCache
 from dispatcher.scheduler import Exclusions, Randomness, Scheduler, frontier_job
 from dispatcher.settlement import Settlement
@@ -206,6 +207,7 @@ class Room:
         self.settlement = Settlement(
             ledger=self.ledger, frontier=self.frontier, objects=self.objects, clock=self.clock, hold_ms=1_000
         )
+        self.reputations = ReputationService(ledger=self.ledger, nodes=self.nodes, clock=self.clock)
         self.exchange = Exchange(
             ledger=self.ledger,
             frontier=self.frontier,
@@ -215,6 +217,7 @@ class Room:
             settlement=self.settlement,
             exclusions=self.exclusions,
             balances=Balances(ledger=self.ledger, nodes=self.nodes, clock=self.clock),
+            reputations=self.reputations,
             fetched=self.fetched.append,
             clock=self.clock,
             randomness=randomness,

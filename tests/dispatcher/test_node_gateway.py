@@ -4,113 +4,32 @@ import asyncio
 import contextlib
 import os
 from collections.abc import AsyncIterator
-from dataclasses import dataclass, field
+from pathlib import Path
 
 import aiohttp
 import msgspec
 import pytest
-from aiohttp import ClientWebSocketResponse, WSMsgType, web
+from aiohttp import web
+from structlog.testing import capture_logs
 
 from dispatcher.adapters.node_gateway import PATH, NodeGateway
 from dispatcher.errors import LedgerError
 from protocol import base58, limits
 from protocol.job import open_certificate, open_job
 from protocol.keys import SigningKey, from_base64url
-from protocol.messages import (
-    Ack,
-    Availability,
-    Balance,
-    Challenge,
-    Drain,
-    FromDispatcher,
-    FromNode,
-    Hello,
-    Ping,
-    Pong,
-    SessionError,
-    Welcome,
-    decode_from_dispatcher,
-    encode_message,
-)
-from protocol.statements import Kind, Statement, parse, sign
+from protocol.messages import Ack, Availability, Drain, Hello, Ping, Pong, SessionError, Welcome
+from protocol.statements import Kind, parse, sign
 from tests.dispatcher.conftest import PAGE, START_MS, PlayedNode, Room, until
-
-
-@dataclass
-class Gateway:
-    """A running gateway and the clients of it."""
-
-    room: Room
-    port: int
-    gateway: NodeGateway
-    http: aiohttp.ClientSession
-    clients: list[ClientWebSocketResponse] = field(default_factory=list)
-
-    async def dial(self, *, host: str | None = None) -> tuple[ClientWebSocketResponse, Challenge]:
-        """Open a connection and read its challenge."""
-        socket = await self.http.ws_connect(
-            f"http://127.0.0.1:{self.port}{PATH}", headers={"Host": host} if host else {}, max_msg_size=0
-        )
-        self.clients.append(socket)
-        challenge = await said(socket)
-        assert isinstance(challenge, Challenge)
-        return socket, challenge
-
-    def hello(self, challenge: Challenge, key: SigningKey) -> Hello:
-        return Hello(
-            nonce=challenge.nonce,
-            audience=challenge.audience,
-            expires_ms=challenge.expires_ms,
-            node_key=key.public,
-            wallet=base58.encode(key.public_bytes),
-            agent="test",
-            purposes=("train-ai",),
-            max_concurrent_jobs=2,
-        )
-
-    async def join(self, name: int = 5) -> ClientWebSocketResponse:
-        """Open a session."""
-        key = SigningKey(bytes([name]) * 32)
-        socket, challenge = await self.dial()
-        await socket.send_bytes(sign(Kind.HELLO, self.hello(challenge, key), key).to_bytes())
-        welcome = await said(socket)
-        assert isinstance(welcome, Welcome)
-        await until(lambda: self.room.nodes.get(key.public) is not None)
-        return socket
-
-
-async def said(socket: ClientWebSocketResponse) -> FromDispatcher | None:
-    """The dispatcher's next message but for balances, which come at any time; None where it hangs up."""
-    while True:
-        frame = await socket.receive(timeout=5)
-        message = decode_from_dispatcher(frame.data) if frame.type is WSMsgType.TEXT else None
-        if not isinstance(message, Balance):
-            return message
-
-
-async def given(socket: ClientWebSocketResponse) -> Statement:
-    """The next statement the dispatcher sends."""
-    while True:
-        frame = await socket.receive(timeout=5)
-        if frame.type is WSMsgType.BINARY:
-            return parse(frame.data)
-        assert isinstance(decode_from_dispatcher(frame.data), Balance)
-
-
-async def say(socket: ClientWebSocketResponse, message: FromNode) -> None:
-    await socket.send_str(encode_message(message))
-
-
-async def refusal(socket: ClientWebSocketResponse) -> str:
-    """The code the dispatcher ends the session with."""
-    message = await said(socket)
-    assert isinstance(message, SessionError), message
-    assert await said(socket) is None
-    return message.code
+from tests.dispatcher.gateway_client import Gateway, given, refusal, said, say
 
 
 @pytest.fixture
-async def gateway(room: Room) -> AsyncIterator[Gateway]:
+def behind_proxy() -> bool:
+    return False
+
+
+@pytest.fixture
+async def gateway(room: Room, behind_proxy: bool) -> AsyncIterator[Gateway]:
     made = NodeGateway(
         nodes=room.nodes,
         exchange=room.exchange,
@@ -120,6 +39,7 @@ async def gateway(room: Room) -> AsyncIterator[Gateway]:
         new_id=room.new_id,
         max_nodes=3,
         hosts=lambda host: host != "evil.example",
+        secure=behind_proxy,
     )
     app = web.Application()
     made.add_routes(app)
@@ -156,6 +76,39 @@ async def test_a_session_from_its_handshake_to_an_acknowledged_result(gateway: G
     assert isinstance(ack, Ack) and ack.outcome == "stored"
     await socket.close()
     await until(lambda: room.nodes.get(key.public) is None)
+
+
+@pytest.mark.parametrize(
+    ("behind_proxy", "forwarded", "told"),
+    [
+        (True, "1.1.1.1, 93.184.216.34", "93.184.216.34"),
+        (True, "2606:2800:220:1::1", "2606:2800:220:1::1"),
+        (True, "192.168.1.7", None),
+        (True, None, None),
+        (False, "93.184.216.34", None),
+    ],
+)
+async def test_a_node_is_told_its_address_and_nobody_keeps_it(
+    gateway: Gateway, forwarded: str | None, told: str | None, tmp_path: Path
+) -> None:
+    room, key = gateway.room, SigningKey(b"\5" * 32)
+    with capture_logs() as logs:
+        socket, challenge = await gateway.dial(forwarded=forwarded)
+        await socket.send_bytes(sign(Kind.HELLO, gateway.hello(challenge, key), key).to_bytes())
+        welcome = await said(socket)
+        assert isinstance(welcome, Welcome)
+        assert welcome.your_address == told
+        await until(lambda: room.nodes.get(key.public) is not None)
+        await socket.send_str("garbage")
+        assert await refusal(socket) == "malformed_message"
+    await room.truth.close()
+    files = [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert any(key.public.encode() in path.read_bytes() for path in files)
+    for address in (forwarded or "").split(", "):
+        if address:
+            assert not any(address.encode() in path.read_bytes() for path in files)
+            assert address not in repr(logs)
+            assert address not in repr(vars(room.nodes))
 
 
 @pytest.mark.parametrize(

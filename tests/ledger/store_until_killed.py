@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 from dispatcher.adapters.sqlite_ledger import SqliteLedger, open_sqlite_ledger
+from dispatcher.conduct import Ending, LeaseEnd
 from tests.ledger.conftest import Rows
 
 IN_FLIGHT = 60
@@ -16,6 +17,13 @@ async def store_batches(ledger: SqliteLedger, rows: Rows, worker: int) -> None:
         jobs = rows.jobs(batch, 4)
         await ledger.submit(batch, jobs)
         say("batch", batch.batch_id)
+        # Another node fails at the second job, which is then fetched; the last one stays queued.
+        for job, ending, at in ((jobs[1], Ending.FAILED, worker + 1), (jobs[3], Ending.REJECTED, worker)):
+            end = LeaseEnd(node_key=f"node-{at % 5}", lease=1, ending=ending)
+            for _ in range(2):
+                if await ledger.note_attempt(job.job_id, reason="r", detail="", now_ms=1, end=end) != 1:
+                    say("wrong", job.job_id)
+        say("ended", jobs[3].job_id)
         for job in jobs[:3]:
             result = rows.result(job.job_id, node=f"node-{worker % 5}")
             settlement = await ledger.store_result(result)

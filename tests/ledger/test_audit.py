@@ -10,6 +10,7 @@ import pytest
 
 from dispatcher.adapters.sqlite_audit import broken_invariants
 from dispatcher.adapters.sqlite_ledger import open_sqlite_ledger
+from dispatcher.conduct import Ending, LeaseEnd
 from dispatcher.ledger import Epoch
 
 if TYPE_CHECKING:
@@ -26,6 +27,9 @@ async def used_path(ledger_path: Path, rows: Rows) -> Path:
     await ledger.submit(batch, jobs)
     for job in jobs[:4]:
         await ledger.store_result(rows.result(job.job_id))
+    for lease, ending in enumerate(Ending):
+        end = LeaseEnd(node_key="node-a", lease=lease, ending=ending)
+        await ledger.note_attempt(jobs[5].job_id, reason="r", detail="", now_ms=NOW_MS, end=end)
     await ledger.append_entry(b"dataset")
     await ledger.confirm_credits(NOW_MS + 1_000)
     await ledger.open_epoch(Epoch(number=0, statement=b"x", total=20, created_ms=1), [jobs[0].job_id, jobs[1].job_id])
@@ -51,6 +55,14 @@ async def used_path(ledger_path: Path, rows: Rows) -> Path:
         ("UPDATE batch_counts SET queued = queued + 1", "the counts of every batch"),
         ("DELETE FROM batch_counts", "every batch has its counts"),
         ("UPDATE node_totals SET results = 3", "results are counted"),
+        ("UPDATE node_conduct SET credits = credits + 1", "credits are counted"),
+        ("DELETE FROM node_conduct", "credits are counted"),
+        ("UPDATE node_conduct SET rejected = 0", "end of a lease that is kept is counted"),
+        ("UPDATE node_conduct SET expired = 0", "end of a lease that is kept is counted"),
+        ("UPDATE node_conduct SET fruitless = 2", "end of a lease that is kept is counted"),
+        ("UPDATE node_conduct SET failed_alone = 3", "lonely failures"),
+        ("UPDATE jobs SET attempts = 3 WHERE position = 5", "among its attempts"),
+        ("UPDATE jobs SET state = 'failed' WHERE position = 5", "while their job is queued"),
         ("DELETE FROM batches", "refers to a row that is missing"),
         ("INSERT INTO checkpoints VALUES (6, x'00', '', 0, 0, NULL)", "no checkpoint is larger"),
     ],
@@ -83,6 +95,7 @@ async def test_damage_is_seen_and_named(used_path: Path, damage: str, said: str)
             "credits_free",
         ),
         ("SELECT * FROM credits WHERE epoch = 5", "credits_epoch"),
+        ("SELECT count(*) FROM credits WHERE state = 'void' AND node_key = 'n'", "credits_void"),
     ],
 )
 async def test_scans_use_their_partial_index(used_path: Path, query: str, index: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import random
 import sqlite3
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).parents[2]
 ROUNDS = 5
+SAID_BYTES = 10_000
+"""More than all workers say before the second result of one of them is stored."""
 
 
 def start_writing(path: Path, seed: int, output: Path) -> subprocess.Popen[bytes]:
@@ -44,7 +47,7 @@ def kill_under_load(path: Path, seed: int, output: Path) -> list[list[str]]:
     process = start_writing(path, seed, output)
     try:
         deadline = time.monotonic() + 30
-        while output.stat().st_size < 2_000 and time.monotonic() < deadline:
+        while output.stat().st_size < SAID_BYTES and time.monotonic() < deadline:
             assert process.poll() is None
             time.sleep(0.01)
         time.sleep(random.Random(seed).uniform(0, 0.5))
@@ -75,6 +78,19 @@ async def test_kill_at_any_moment_loses_nothing_acknowledged(ledger_path: Path, 
         assert {line[1].encode() for line in by_word.get("appended", [])} <= entries
         completed = [line[1] for line in by_word.get("completed", [])]
         assert {job.state.value for job in await ledger.jobs(completed)} <= {"completed"}
+        conducts = (await ledger.conducts([f"node-{n}" for n in range(5)])).values()
+        with contextlib.closing(sqlite3.connect(ledger_path)) as file:
+            [(ends, rejected)] = file.execute(
+                "SELECT count(*), sum(ending = 'rejected') FROM lease_ends JOIN jobs USING (job_id) WHERE position = 3"
+            )
+            [(fetched_elsewhere, waiting)] = file.execute(
+                "SELECT sum(log_index IS NOT NULL), sum(ending IS NOT NULL) FROM jobs LEFT JOIN results USING (job_id)"
+                " LEFT JOIN lease_ends USING (job_id) WHERE position = 1"
+            )
+        assert ends >= len(by_word["ended"])
+        assert sum(conduct.rejected for conduct in conducts) == rejected == ends
+        assert sum(conduct.failed_alone for conduct in conducts) == fetched_elsewhere > 0
+        assert sum(conduct.fruitless for conduct in conducts) == ends + fetched_elsewhere + waiting
         await ledger.close()
         assert broken_invariants(ledger_path) == []
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import tempfile
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,6 +15,7 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invar
 
 from dispatcher.adapters.sqlite_audit import broken_invariants
 from dispatcher.adapters.sqlite_ledger import SqliteLedger, open_sqlite_ledger
+from dispatcher.conduct import Ending, LeaseEnd, NodeConduct
 from dispatcher.jobs import TERMINAL, Batch, CreditState, JobState
 from dispatcher.ledger import Epoch, NewResult, NodeTotals
 
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
     from tests.ledger.conftest import Rows
 
 NOW_MS = 1_780_000_000_000
+NODES = ("a", "b")
 
 
 class LedgerMachine(RuleBasedStateMachine):
@@ -39,6 +42,9 @@ class LedgerMachine(RuleBasedStateMachine):
         self.results: dict[str, NewResult] = {}
         self.credits: dict[str, CreditState] = {}
         self.epochs: dict[int, list[str]] = {}
+        self.attempts: Counter[str] = Counter()
+        self.ends: dict[tuple[str, int], tuple[str, Ending]] = {}
+        self.conduct: dict[str, Counter[str]] = {node: Counter() for node in NODES}
 
     @initialize()
     def open(self) -> None:
@@ -59,7 +65,7 @@ class LedgerMachine(RuleBasedStateMachine):
         found = self.runner.run(self.ledger.jobs_of(batch.batch_id, from_position=position, limit=1))
         return found[0].job_id if found else "unknown"
 
-    @rule(job=jobs, node=st.sampled_from(["a", "b"]), reward=st.integers(0, 3), hold=st.integers(0, 5))
+    @rule(job=jobs, node=st.sampled_from(NODES), reward=st.integers(0, 3), hold=st.integers(0, 5))
     def store(self, job: str, node: str, reward: int, hold: int) -> None:
         result = self.rows.result(job, node=node, reward=reward, hold_until_ms=NOW_MS + hold)
         settlement = self.runner.run(self.ledger.store_result(result))
@@ -68,14 +74,31 @@ class LedgerMachine(RuleBasedStateMachine):
             self.states[job] = JobState.FETCHED
             self.log.append(result.record)
             self.results[job] = result
+            self.conduct[node]["stored"] += 1
             if reward:
                 self.credits[job] = CreditState.PENDING
+                self.conduct[node]["credits"] += 1
+            failed = {by for (of, _), (by, ending) in self.ends.items() if of == job and ending is Ending.FAILED}
+            for other in failed - {node}:
+                self.conduct[other]["failed_alone"] += 1
         elif job in self.results and self.results[job].record == result.record:
             stored = self.results[job]
             assert (settlement.outcome, settlement.reward) == ("duplicate", stored.reward)
             assert settlement.log_index == self.log.index(stored.record)
         else:
             assert settlement.outcome == "stale"
+
+    @rule(job=jobs, node=st.sampled_from(NODES), lease=st.integers(1, 4), ending=st.sampled_from(Ending))
+    def attempt(self, job: str, node: str, lease: int, ending: Ending) -> None:
+        if self.states.get(job) is JobState.QUEUED and (job, lease) not in self.ends:
+            self.ends[job, lease] = (node, ending)
+            self.attempts[job] += 1
+            self.conduct[node]["expired" if ending is Ending.EXPIRED else "fruitless"] += 1
+            if ending is Ending.REJECTED:
+                self.conduct[node]["rejected"] += 1
+        end = LeaseEnd(node_key=node, lease=lease, ending=ending)
+        call = self.ledger.note_attempt(job, reason="r", detail="", now_ms=NOW_MS, end=end)
+        assert self.runner.run(call) == self.attempts[job]
 
     @rule(job=jobs, ending=st.sampled_from([JobState.COMPLETED, JobState.REFUSED, JobState.FAILED]))
     def end(self, job: str, ending: JobState) -> None:
@@ -154,6 +177,10 @@ class LedgerMachine(RuleBasedStateMachine):
         assert self.runner.run(self.ledger.credit_total()) == NodeTotals(
             results=len(self.results), **{state.value: amount for state, amount in sums.items()}
         )
+        counted = self.runner.run(self.ledger.conducts(NODES))
+        assert counted == {
+            node: NodeConduct(node_key=node, **counts) for node, counts in self.conduct.items() if counts
+        }
         assert broken_invariants(self.path) == []
 
     def teardown(self) -> None:

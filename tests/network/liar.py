@@ -15,13 +15,27 @@ import msgspec
 from protocol.base58 import encode
 from protocol.job import Certificate, Job, Purpose, open_job
 from protocol.keys import SigningKey
-from protocol.messages import Ack, Balance, Challenge, FromDispatcher, Hello, SessionError, decode_from_dispatcher
+from protocol.messages import (
+    Ack,
+    Balance,
+    Challenge,
+    FromDispatcher,
+    Hello,
+    RefusalCode,
+    Refuse,
+    Reputation,
+    SessionError,
+    decode_from_dispatcher,
+    encode_message,
+)
 from protocol.record import Record
 from protocol.session import answer_challenge, open_challenge
 from protocol.statements import Kind, Statement, parse, sign
 from tests.network.site import page
 
 _WAIT_S = 20.0
+TOLD = (Balance, Reputation)
+"""What a node is told at any time."""
 
 
 def now_ms() -> int:
@@ -82,7 +96,7 @@ class Liar:
         """Wait for a job."""
         assert self._socket is not None and self._certificate is not None
         frame = await self._socket.receive(timeout=_WAIT_S)
-        while frame.type is aiohttp.WSMsgType.TEXT and isinstance(decode_from_dispatcher(frame.data), Balance):
+        while frame.type is aiohttp.WSMsgType.TEXT and isinstance(decode_from_dispatcher(frame.data), TOLD):
             frame = await self._socket.receive(timeout=_WAIT_S)
         assert frame.type is aiohttp.WSMsgType.BINARY, frame
         statement = parse(frame.data)
@@ -123,6 +137,12 @@ class Liar:
         statement: Statement = sign(Kind.RECORD, record, signed_by or self.key)
         return await self.send(statement.to_bytes() + body)
 
+    async def hand_back(self, given: Given) -> None:
+        """Refuse a job, for another node to fetch."""
+        refusal = Refuse(job_id=given.job.job_id, lease=given.job.lease, reason=RefusalCode.BUSY)
+        answer = await self.send(encode_message(refusal))
+        assert isinstance(answer, Ack) and answer.outcome == "noted"
+
     async def send(self, frame: bytes | str) -> FromDispatcher | None:
         """Send a frame of any kind; the dispatcher's next text message, None where it hangs up without one."""
         assert self._socket is not None
@@ -134,10 +154,20 @@ class Liar:
             answer = await self._socket.receive(timeout=_WAIT_S)
             if answer.type is aiohttp.WSMsgType.TEXT:
                 message = decode_from_dispatcher(answer.data)
-                if not isinstance(message, Balance):
+                if not isinstance(message, TOLD):
                     return message
             elif answer.type is not aiohttp.WSMsgType.BINARY:
                 return None
+
+    async def reputation(self, *, after: str) -> Reputation:
+        """Wait for the reputation one of whose parts gives a reason."""
+        assert self._socket is not None
+        async with asyncio.timeout(_WAIT_S):
+            while True:
+                frame = await self._socket.receive()
+                message = decode_from_dispatcher(frame.data) if frame.type is aiohttp.WSMsgType.TEXT else None
+                if isinstance(message, Reputation) and after in [part.reason for part in message.parts]:
+                    return message
 
     async def is_hung_up_on(self) -> bool:
         """Whether the dispatcher closes the session now."""

@@ -59,7 +59,10 @@ def environment(state_dir: Path, extra: dict[str, str] | None = None) -> dict[st
 
 
 class Up:
-    """A `meadow up` on one data folder, started as often as a test likes."""
+    """A `meadow up` on one data folder, started as often as a test likes.
+
+    `wrap` turns its command line into the one that is run, which must keep the process's id.
+    """
 
     def __init__(
         self,
@@ -69,8 +72,10 @@ class Up:
         port: int = 0,
         sites: Sequence[str] = (),
         env: dict[str, str] | None = None,
+        wrap: Callable[[Sequence[str]], list[str]] = list,
     ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
+        self._wrap = wrap
         self.data, self.ready_file, self.log = folder / "data", folder / "ready.json", folder / "up.log"
         self._state_dir = folder / "state"
         self.env = environment(self._state_dir, env)
@@ -87,7 +92,7 @@ class Up:
         self.ready_file.unlink(missing_ok=True)
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "dispatcher.cli", *self._arguments],
+                self._wrap([sys.executable, "-m", "dispatcher.cli", *self._arguments]),
                 cwd=ROOT,
                 env=self.env,
                 stdin=subprocess.DEVNULL,

@@ -9,6 +9,7 @@ import msgspec
 import pytest
 
 from dispatcher.adapters.sqlite_audit import broken_invariants
+from dispatcher.reputation import LOW
 from protocol.keys import SigningKey
 from protocol.messages import Ack
 from tests.faults.soundness import LedgerView
@@ -25,6 +26,7 @@ class Stage:
     site: Site
     batches: list[str]
     liars: list[str]
+    caught: list[str]
 
     def ask(self, name: str) -> str:
         """Ask for a page of its own; the batch."""
@@ -44,7 +46,7 @@ def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
     with serving() as site:
         up = Up(tmp_path_factory.mktemp("liars"), sites=[site.address]).started()
         try:
-            yield Stage(up, site, [], [])
+            yield Stage(up, site, [], [], [])
         finally:
             up.close()
 
@@ -55,6 +57,7 @@ async def test_a_false_result_is_rejected(stage: Stage, lie: Lie) -> None:
         stage.ask(lie.__name__)
         answer = await liar.deliver(*lie(*liar.record(await liar.job())))
         assert rejected(answer), answer
+        stage.caught.append(liar.key.public)
 
 
 async def test_a_record_that_another_node_signed_ends_the_session(stage: Stage) -> None:
@@ -106,6 +109,7 @@ async def test_a_record_sent_again_is_paid_once(stage: Stage) -> None:
         batch_id = stage.ask("replayed")
         given = await liar.job()
         while not given.job.url.endswith("/p/replayed"):
+            await liar.hand_back(given)
             given = await liar.job()
         record, body = liar.record(given)
         answers = [await liar.deliver(record, body) for _ in range(4)]
@@ -132,5 +136,21 @@ def test_no_liar_was_paid_and_an_honest_node_fetches_every_page(stage: Stage, tm
     for key in stage.liars:
         assert ledger.number("SELECT count(*) FROM credits WHERE node_key = ?", key) == 0
         assert ledger.number("SELECT count(*) FROM results WHERE node_key = ?", key) == 0
+        assert ledger.number("SELECT count(*) FROM lease_ends WHERE node_key = ?", key) == 0
+    rejections = ledger.rows("SELECT node_key, rejected FROM node_conduct WHERE rejected > 0")
+    assert sorted(key for key, _ in rejections) == sorted(stage.caught)
+    assert {rejected for _, rejected in rejections} == {1}
     assert broken_invariants(ledger.path) == []
     assert "Traceback" not in stage.up.said()
+
+
+async def test_a_node_that_lies_again_and_again_hears_it_and_loses_its_place(stage: Stage) -> None:
+    async with stage.liar() as liar:
+        for number in range(14):
+            stage.ask(f"again-{number}")
+        for _ in range(14):
+            record, body = liar.record(await liar.job())
+            assert rejected(await liar.deliver(record, body + b"!"))
+        reputation = await liar.reputation(after="0 of 14 answers were accepted")
+    assert reputation.score < LOW
+    assert {part.name: part.value for part in reputation.parts}["answers"] == 0

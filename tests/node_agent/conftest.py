@@ -16,7 +16,7 @@ from node_agent.adapters import key_file, system_clock
 from node_agent.adapters.aiohttp_fetch import IDLE_MS, AiohttpFetch
 from node_agent.adapters.asyncio_jobs import AsyncioJobs
 from node_agent.adapters.asyncio_node import AsyncioNode, NodeIdentity
-from node_agent.adapters.psutil_networks import own_networks
+from node_agent.adapters.psutil_networks import MachineNetworks
 from node_agent.adapters.spool_folder import SpoolFolder
 from node_agent.adapters.sqlite_journal import SqliteJournal
 from node_agent.adapters.sqlite_rules import SqliteRules
@@ -124,7 +124,8 @@ async def running_node(
     spool = SpoolFolder(folder)
     spool.open()
     lines: list[str] = []
-    async with AiohttpFetch(test_sites=sites, own_networks=own_networks, resolver=resolver, idle_ms=idle_ms) as fetch:
+    networks = MachineNetworks()
+    async with AiohttpFetch(test_sites=sites, own_networks=networks, resolver=resolver, idle_ms=idle_ms) as fetch:
         with contextlib.closing(SqliteRules(folder)) as rules, contextlib.closing(SqliteJournal(folder)) as journal:
             jobs = AsyncioJobs(
                 key=key,
@@ -145,6 +146,7 @@ async def running_node(
                 now_ms=system_clock.now_ms,
                 random=lambda: 0.1,
                 report=lines.append,
+                seen_at=networks.seen_at,
                 silence_ms=silence_ms,
                 watch_ms=50,
             )

@@ -60,6 +60,7 @@ class Dispatcher:
     certificate_ms: int = 3_600_000
     audience: str | None = None
     ping_interval_ms: int = limits.PING_INTERVAL_MS
+    your_address: str | None = None
     acknowledges: bool = True
     allows_hop: Callable[[Hop], bool | None] = lambda hop: True
     heard: list[FromNode | Result] = field(default_factory=list)
@@ -84,7 +85,12 @@ class Dispatcher:
         hello = open_hello(parse(first.data), challenge, now_ms=system_clock.now_ms())
         self.node_key = hello.node_key
         session = uuid7(system_clock.now_ms(), os.urandom(10))
-        welcome = Welcome(session_id=session, ping_interval_ms=self.ping_interval_ms, time_ms=system_clock.now_ms())
+        welcome = Welcome(
+            session_id=session,
+            ping_interval_ms=self.ping_interval_ms,
+            time_ms=system_clock.now_ms(),
+            your_address=self.your_address,
+        )
         await connection.send_str(encode_message(welcome))
         self.socket = connection
         self.hellos.append(hello)

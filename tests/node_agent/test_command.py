@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 from aiohttp import web
 
-from protocol.messages import Availability, Balance, RefusalCode
+from protocol.messages import Availability, Balance, RefusalCode, Reputation, ReputationPart
 from tests.node_agent.conftest import Site
 from tests.node_agent.played_dispatcher import Dispatcher, Result
 
@@ -186,6 +186,22 @@ async def test_running_node_is_steered_by_the_other_commands(
                 await asyncio.sleep(0.05)
         rewards = [told[f"reward_{state}"] for state in ("pending", "confirmed", "paid", "void")]
         assert rewards == [1, 2, 3, 4]
+        assert "reputation" not in status
+        lie = "all is well\nwallet            somebody else's\x1b[2J"
+        parts = (
+            ReputationPart(name="answers", value=995, reason="1,204 of 1,210 answers were accepted"),
+            ReputationPart(name="manners", value=7, reason=lie),
+        )
+        await dispatcher.send(Reputation(score=995, parts=parts, time_ms=5))
+        async with asyncio.timeout(8):
+            while "reputation" not in (told := json.loads((await command("status", "--json", data=tmp_path))[1])):
+                await asyncio.sleep(0.05)
+        assert told["reputation"] == 995
+        assert told["reputation_parts"][0] == {
+            "name": "answers",
+            "value": 995,
+            "reason": "1,204 of 1,210 answers were accepted",
+        }
         assert status["test_sites"] == [site.host]
         assert (await command("resume", data=tmp_path))[0] == 0
         assert (await command("block", "Example.COM", data=tmp_path))[0] == 0
@@ -196,6 +212,9 @@ async def test_running_node_is_steered_by_the_other_commands(
         assert process.returncode == 0
     _, out, err = await command("status", data=tmp_path)
     assert "running           no" in out
+    assert "reputation        995\n  answers           995  1,204 of 1,210 answers were accepted\n" in out
+    assert "\x1b" not in out
+    assert [line for line in out.splitlines() if line.startswith("wallet")] == [f"wallet            {told['wallet']}"]
     assert "example.com" in out
     assert "TEST SITES" not in err
     _, out, _ = await command("log", "--csv", data=tmp_path)

@@ -19,6 +19,8 @@ STRUCTS: tuple[type[msgspec.Struct], ...] = (
     messages.Cancel,
     messages.Pong,
     messages.Balance,
+    messages.Reputation,
+    messages.ReputationPart,
     messages.Drain,
     messages.Accept,
     messages.Refuse,
@@ -48,6 +50,7 @@ BOUNDED: dict[str, object] = {
     "agent": field_types.AgentText,
     "url": field_types.UrlText,
     "count": field_types.JobCount,
+    "score": field_types.ReputationScore,
     "status": record.Status,
 }
 NAMED: tuple[tuple[object, str], ...] = (
@@ -57,6 +60,7 @@ NAMED: tuple[tuple[object, str], ...] = (
     (record.ContentEncoding, "encoding"),
     (messages.RefusalCode, "refusal code"),
     (messages.FailureCode, "failure code"),
+    (messages.ReputationPart, "part"),
     (record.Header, "header pair"),
     (dataset.RowLink, "link"),
     (dataset.RowTable, "table"),
@@ -113,7 +117,7 @@ def type_rows() -> list[tuple[str, str]]:
     for word, annotation in BOUNDED.items():
         (meta,) = get_args(annotation)[1:]
         if meta.ge is not None:
-            bounds = f"{meta.ge} to {meta.le:,}"
+            bounds = f"{meta.ge:,} to {meta.le:,}"
         elif meta.pattern is None:
             bounds = f"at most {meta.max_length:,} characters"
         else:

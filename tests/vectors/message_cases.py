@@ -20,6 +20,8 @@ from protocol.messages import (
     Pong,
     RefusalCode,
     Refuse,
+    Reputation,
+    ReputationPart,
     SessionError,
     Welcome,
     encode_message,
@@ -47,6 +49,14 @@ FROM_DISPATCHER: tuple[FromDispatcher, ...] = (
     Cancel(job_id=JOB_ID, lease=LEASE, reason="the lab cancelled the job"),
     Pong(time_ms=NOW_MS),
     Balance(pending=416, confirmed=0, paid=12_288, void=0, time_ms=NOW_MS),
+    Reputation(
+        score=995,
+        parts=(
+            ReputationPart(name="answers", value=995, reason="1,204 of 1,210 answers were accepted"),
+            ReputationPart(name="time", value=1_000, reason="first seen 90 days ago"),
+        ),
+        time_ms=NOW_MS,
+    ),
     Drain(reconnect_after_ms=2_000),
     SessionError(code="expired", detail="the challenge expired 1 ms ago"),
 )
@@ -100,6 +110,7 @@ def messages() -> list[Case]:
     add("an id with a path in it", '{"type":"accept","job_id":"../../etc/passwd","lease":1}')
     add("an unknown reason", f'{{"type":"refuse","job_id":"{JOB_ID}","lease":1,"reason":"tired"}}')
     add("a hop of 2,049 characters", f'{{"type":"hop","job_id":"{JOB_ID}","lease":1,"url":"{"a" * 2_049}"}}')
+    cases += _welcomes() + _reputations()
     add("no bytes", "")
     add("white space alone", " ")
     add("cut short", ping[:-1])
@@ -111,6 +122,53 @@ def messages() -> list[Case]:
     add("a comment", "/* */" + ping)
     add("a trailing comma", ping[:-1] + ",}")
     return cases
+
+
+def _welcomes() -> list[Case]:
+    """Welcomes with and without the node's address: which text it is, is the node's matter, not the decoder's."""
+    welcome = encode_message(Welcome(session_id=uuid7(NOW_MS, bytes(10)), ping_interval_ms=20_000, time_ms=NOW_MS))
+    without = welcome.replace(',"your_address":null', "")
+    addresses = (
+        ("without an address", without, "ok"),
+        ("of an IPv4 address", welcome.replace("null", '"93.184.216.34"'), "ok"),
+        ("of an IPv6 address", welcome.replace("null", '"2606:2800:220:1::1"'), "ok"),
+        ("of what is no address", welcome.replace("null", '"here"'), "ok"),
+        ("whose address is a number", welcome.replace("null", "1572395042"), "malformed_message"),
+        ("whose address is a list", welcome.replace("null", '["93.184.216.34"]'), "malformed_message"),
+    )
+    return [
+        {"name": f"a welcome {name}", "from": "dispatcher", "text": text, "expect": e} for name, text, e in addresses
+    ]
+
+
+def _reputations() -> list[Case]:
+    """Reputations at and beyond their bounds."""
+    part = '{"name":"answers","value":500,"reason":"3 of 3 answers were accepted"}'
+
+    def text(score: str = "500", parts: str = part) -> str:
+        return f'{{"type":"reputation","score":{score},"parts":[{parts}],"time_ms":{NOW_MS}}}'
+
+    texts = (
+        ("of no parts", text(parts=""), "ok"),
+        ("without its parts", f'{{"type":"reputation","score":500,"time_ms":{NOW_MS}}}', "ok"),
+        ("of 8 parts", text(parts=",".join([part] * 8)), "ok"),
+        ("of 9 parts", text(parts=",".join([part] * 9)), "malformed_message"),
+        ("of 0", text("0"), "ok"),
+        ("of 1,000", text("1000"), "ok"),
+        ("of 1,001", text("1001"), "malformed_message"),
+        ("below 0", text("-1"), "malformed_message"),
+        ("of a fraction", text("500.5"), "malformed_message"),
+        ("that is null", text("null"), "malformed_message"),
+        ("whose part has an unknown member", text(parts=part[:-1] + ',"weight":2}'), "ok"),
+        ("whose part has another name", text(parts=part.replace("answers", "manners")), "ok"),
+        ("whose part is worth 1,001", text(parts=part.replace("500", "1001")), "malformed_message"),
+        ("whose part has no reason", text(parts='{"name":"answers","value":500}'), "malformed_message"),
+        ("whose part is a text", text(parts='"answers"'), "malformed_message"),
+        ("whose part is a list", text(parts='["answers",500,"3 of 3"]'), "malformed_message"),
+        ("whose parts are an object", text().replace("[", "").replace("]", ""), "malformed_message"),
+        ("whose part holds half a surrogate pair", text(parts=part.replace("3 of 3", "\\ud800")), "malformed_message"),
+    )
+    return [{"name": f"a reputation {name}", "from": "dispatcher", "text": t, "expect": e} for name, t, e in texts]
 
 
 def base64url() -> list[Case]:

@@ -25,12 +25,18 @@ function row(cells) {
   return line;
 }
 
-// Rows are only replaced when they say something new, so that what a person has selected stays selected.
+// A row is only replaced when it says something new, so that what a person has selected stays selected.
 function fill(id, rows) {
-  const body = byId(id), news = JSON.stringify(rows);
-  if (body.dataset.shown === news) return;
-  body.dataset.shown = news;
-  body.replaceChildren(...rows.map(row));
+  const body = byId(id);
+  rows.forEach((cells, place) => {
+    const news = JSON.stringify(cells), shown = body.rows[place];
+    if (shown && shown.dataset.shown === news) return;
+    const line = row(cells);
+    line.dataset.shown = news;
+    if (shown) shown.replaceWith(line);
+    else body.append(line);
+  });
+  while (body.rows.length > rows.length) body.lastElementChild.remove();
 }
 
 function show(state) {
@@ -53,7 +59,8 @@ function show(state) {
     `${tokens(state.credits.paid)} paid, ${tokens(state.credits.void)} void`);
   fill("nodes", state.nodes.map((node) => [
     [node.node_key.slice(0, 12), "mono key"], [node.agent, "agent"], [`${node.in_hand} of ${node.window}`, "hand"],
-    [time(node.connected_ms), "when"], [node.window ? "working" : node.reason || "takes no jobs", "state"],
+    [count(node.reputation), "reputation"], [time(node.connected_ms), "when"],
+    [node.window ? "working" : node.reason || "takes no jobs", "state"],
   ]));
   fill("recent", state.recent.map((job) => [
     [time(job.updated_ms), "when"], [job.url, "page"], [job.state, `state ${job.state}`], [job.reason ?? "", "reason"],
