@@ -3,21 +3,31 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+NODE_STAMP := extension/node_modules/.installed
+NPM := npm --prefix extension
 
-.PHONY: demo test check bench soak lock browser format schema
+.PHONY: demo test check bench soak lock browser format schema extension
 
 demo: $(STAMP) browser
 	$(BIN)/meadow demo $(ARGS)
 
-test: $(STAMP) browser
+test: $(STAMP) $(NODE_STAMP) browser extension
+	$(NPM) test
 	$(BIN)/pytest -n 2 --dist loadfile $(ARGS)
 
-check: $(STAMP)
+check: $(STAMP) $(NODE_STAMP)
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python -m protocol.schema --check
+	$(NPM) run check
+	$(NPM) run build
+	$(NPM) run lint:store
+
+# extension/dist/meadow-chrome.zip and meadow-firefox.zip, and what is in them unpacked beside them.
+extension: $(NODE_STAMP)
+	$(NPM) run build
 
 bench: $(STAMP)
 	$(BIN)/python -m bench $(ARGS)
@@ -29,9 +39,10 @@ soak: $(STAMP) browser
 browser: $(STAMP)
 	$(BIN)/python -m tests.install_browser
 
-format: $(STAMP)
+format: $(STAMP) $(NODE_STAMP)
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+	$(NPM) run format
 
 schema: $(STAMP)
 	$(BIN)/python -m protocol.schema
@@ -47,3 +58,8 @@ $(STAMP): requirements.lock pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@touch $(STAMP)
+
+$(NODE_STAMP): extension/package-lock.json
+	@node -e 'process.exit(Number(process.versions.node.split(".")[0]) < 20 ? 1 : 0)' || { echo "The extension needs Node 20 or newer."; exit 1; }
+	npm ci --prefix extension --no-progress --loglevel=error
+	@touch $(NODE_STAMP)

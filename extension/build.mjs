@@ -1,16 +1,19 @@
 // Builds extension/dist/meadow-chrome.zip and meadow-firefox.zip: `npm run build [-- --unpacked-only]`.
-// The same sources give the same bytes: entries are sorted, carry no time of day, and are deflated by one pinned library.
+// The same sources give the same bytes: entries are sorted, carry no time of day, and are deflated by a pinned library.
 import { createHash } from "node:crypto";
 import { cp, mkdir, readdir, readFile, rm, writeFile } from "node:fs/promises";
 import { dirname, join, relative } from "node:path";
 import { fileURLToPath } from "node:url";
-import { build } from "esbuild";
-import { zipSync } from "fflate";
+import { crc32 } from "node:zlib";
+import zopfli from "@gfx/zopfli";
+import { build, transform } from "esbuild";
+import { Zip } from "fflate";
 import { BROWSERS, manifestFor } from "./manifest.mjs";
 
 const HERE = dirname(fileURLToPath(import.meta.url));
 const DIST = join(HERE, "dist");
 const LARGEST_ZIP_BYTES = 120_000;
+const ITERATIONS = 15;
 const ENTRY_POINTS = {
   background: "src/background.ts",
   offscreen: "src/pages/offscreen/offscreen.ts",
@@ -18,7 +21,30 @@ const ENTRY_POINTS = {
   popup: "src/pages/popup/popup.ts",
   dashboard: "src/pages/dashboard/dashboard.ts",
 };
-const STATIC = ["_locales", "icons"];
+const STATIC = ["icons"];
+
+// A node needs no rows of datasets, and what the schema says to people stays out of the bundle.
+const bareSchema = {
+  name: "bare-schema",
+  setup(within) {
+    within.onLoad({ filter: /meadow-v1\.json$/ }, async ({ path }) => {
+      const { $defs } = JSON.parse(await readFile(path, "utf8"));
+      const kept = Object.entries($defs).filter(([name]) => !/^(Row|DatasetStatement)/.test(name));
+      const isForPeople = (name, value) => (name === "description" || name === "title") && typeof value === "string";
+      const contents = JSON.stringify({ $defs: Object.fromEntries(kept) }, (name, value) =>
+        isForPeople(name, value) ? undefined : value,
+      );
+      return { loader: "json", contents };
+    });
+  },
+};
+
+// A page is hidden until its script has put in the words of the browser's language.
+function bareHtml(html) {
+  return html
+    .replace(/(data-text="[^"]+"[^<>]*>)[^<]+</g, "$1<")
+    .replace(/>\s+</g, (between) => (between.includes("\n") ? ">\n<" : between));
+}
 
 async function buildUnpacked(browser) {
   const folder = join(DIST, browser);
@@ -29,21 +55,42 @@ async function buildUnpacked(browser) {
     entryPoints: ENTRY_POINTS,
     outdir: folder,
     bundle: true,
-    minifySyntax: true,
-    minifyWhitespace: true,
+    splitting: true,
+    chunkNames: "shared-[hash]",
+    minify: true,
+    plugins: [bareSchema],
     charset: "utf8",
     format: "esm",
-    target: browser === "chrome" ? "chrome142" : "firefox140",
+    target: browser === "chrome" ? "chrome142" : "firefox142",
     define: { __BROWSER__: JSON.stringify(browser) },
     legalComments: "none",
     logLevel: "warning",
   });
   for (const name of STATIC) await cp(join(HERE, name), join(folder, name), { recursive: true });
+  for (const language of await readdir(join(HERE, "_locales"))) await writeMessages(folder, language);
   for (const path of await filesBelow(join(HERE, "src", "pages"))) {
-    if (/\.(html|css)$/.test(path)) await cp(path, join(folder, path.split("/").at(-1)));
+    const name = join(folder, path.split("/").at(-1));
+    if (path.endsWith(".html")) await writeFile(name, bareHtml(await readFile(path, "utf8")));
+    if (path.endsWith(".css"))
+      await writeFile(name, (await transform(await readFile(path), { loader: "css", minify: true })).code);
   }
   await writeFile(join(folder, "manifest.json"), `${JSON.stringify(await manifestFor(browser), null, 2)}\n`);
   return folder;
+}
+
+// Descriptions and names of placeholders are for translators; a browser takes `$1` for the first substitution as well.
+async function writeMessages(folder, language) {
+  const place = join("_locales", language, "messages.json");
+  const messages = JSON.parse(await readFile(join(HERE, place), "utf8"));
+  const bare = Object.entries(messages).map(([key, { message, placeholders = {} }]) => {
+    const inlined = message.replace(
+      /\$([a-z0-9_@]+)\$/gi,
+      (whole, name) => placeholders[name.toLowerCase()]?.content ?? whole,
+    );
+    return [key, { message: inlined }];
+  });
+  await mkdir(dirname(join(folder, place)), { recursive: true });
+  await writeFile(join(folder, place), JSON.stringify(Object.fromEntries(bare)));
 }
 
 async function filesBelow(folder) {
@@ -55,16 +102,31 @@ async function filesBelow(folder) {
 }
 
 async function zip(folder) {
-  const entries = {};
+  const pieces = [];
+  const archive = new Zip((error, piece) => {
+    if (error) throw error;
+    pieces.push(piece);
+  });
   for (const path of await filesBelow(folder)) {
-    entries[relative(folder, path)] = [await readFile(path), { mtime: zipTime(), level: 9 }];
+    const content = await readFile(path);
+    const entry = new Deflated(relative(folder, path), content);
+    archive.add(entry);
+    entry.ondata(null, await zopfli.deflateAsync(content, { numiterations: ITERATIONS }), true);
   }
-  return zipSync(entries);
+  archive.end();
+  return Buffer.concat(pieces);
 }
 
-// DOS times are local: the same wall clock everywhere.
-function zipTime() {
-  return new Date(1980, 0, 1, 12);
+// An entry that is compressed already. DOS times are local: the same wall clock everywhere.
+class Deflated {
+  compression = 8;
+  mtime = new Date(1980, 0, 1, 12);
+
+  constructor(filename, content) {
+    this.filename = filename;
+    this.size = content.length;
+    this.crc = crc32(content);
+  }
 }
 
 await mkdir(DIST, { recursive: true });

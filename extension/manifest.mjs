@@ -40,7 +40,7 @@ const OF_BROWSER = {
     browser_specific_settings: {
       gecko: {
         id: "sharer@meadow.example",
-        strict_min_version: "140.0",
+        strict_min_version: "142.0",
         data_collection_permissions: { required: ["websiteContent", "financialAndPaymentInfo"] },
       },
     },
