@@ -51,6 +51,7 @@ export type NodeState =
   | "connecting"
   | "connected"
   | "draining"
+  | "paused"
   | "update_required"
   | "untrusted";
 
@@ -58,7 +59,7 @@ export type NodeState =
  * What the node says of itself. `available` is how many jobs it takes at once now; 0 with the code of why in
  * `idle_reason` (a refusal code of the protocol, or `proxy`, `not_wifi`, `not_mains`, `results_waiting`, `storage`).
  * `trouble` is the last thing that went wrong with the connection, in words: hostile text. `dial_ms` is when it dials
- * again.
+ * again, `dial_failures` how often it failed since it last worked.
  */
 export interface Standing {
   readonly state: NodeState;
@@ -70,6 +71,7 @@ export interface Standing {
   readonly jobs_in_hand: number;
   readonly trouble: string;
   readonly dial_ms: number | null;
+  readonly dial_failures: number;
 }
 
 /** Base units of the token (6 decimals), as the dispatcher last said. */
@@ -129,6 +131,7 @@ export const INITIAL_STANDING: Standing = {
   jobs_in_hand: 0,
   trouble: "",
   dial_ms: null,
+  dial_failures: 0,
 };
 
 export const INITIAL_STATE: OwnerState = {
