@@ -1,0 +1,236 @@
+"""The extension at work for a real dispatcher: whole runs, which the tests keep short and `soak` makes long."""
+
+import asyncio
+import json
+import random
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from provenance.audit_report import Outcome
+from tests.demo.gold_pages import failed_steps, verify
+from tests.extension.conftest import World
+from tests.extension.sharer import BrowserName, Sharer, dispatcher, sharer
+from tests.faults.soundness import LedgerView, chain_problems, ledger_problems, log_problems
+from tests.network.processes import Up, run, until
+
+HOSTS = tuple(f"s{number}.meadow-test.org" for number in range(12))
+_ADDRESSES = ("93.184.216.34", "93.184.216.35", "151.101.1.69", "2606:2800:220:1::1")
+_KINDS = ("/p", "/gzip", "/deflate", "/size/30000", "/size/130000")
+_REST_S = 120.0
+_EVERY_ALARM = 10
+"""Each tenth kill waits for the browser's own alarm; after the others the owner changes a rule, which wakes at once."""
+
+
+@dataclass
+class Findings:
+    """What a run came to. `problems` is empty where everything held."""
+
+    what: str
+    browser: BrowserName
+    figures: dict[str, float] = field(default_factory=dict)
+    problems: list[str] = field(default_factory=list)
+
+    def line(self) -> str:
+        """One line for people and for logs."""
+        figures = " ".join(f"{name}={value:g}" for name, value in self.figures.items())
+        verdict = "SOUND" if not self.problems else "BROKEN"
+        return f"{verdict}: {self.what} in {self.browser}: {figures}; problems={len(self.problems)}"
+
+
+def name_hosts(world: World) -> None:
+    """Give every host of the runs a public address of the site."""
+    for number, host in enumerate(HOSTS):
+        world.names.records[host] = (_ADDRESSES[number % len(_ADDRESSES)],)
+
+
+def urls(count: int, mark: str) -> list[str]:
+    """So many pages of different sizes and encodings over all hosts; every tenth behind a redirect to another host."""
+    found = []
+    for number in range(count):
+        host, path = HOSTS[number % len(HOSTS)], f"{_KINDS[number % len(_KINDS)]}/{mark}-{number}"
+        other = HOSTS[(number + 1) % len(HOSTS)]
+        found.append(f"http://{host}/to?http://{other}{path}" if number % 10 == 9 else f"http://{host}{path}")
+    return found
+
+
+def jobs_run(world: World, name: BrowserName, folder: Path, *, jobs: int) -> Findings:
+    """Install, agree, work; verify every row of the dataset; compare rewards on both sides."""
+    findings = Findings("jobs", name)
+    name_hosts(world)
+    with dispatcher(world, folder) as up:
+        with sharer(world, name, folder) as person:
+            assert world.site.requests == [], "nothing may be asked for before the sharer agreed"
+            person.agree(up.ready.api_url)
+            person.until_state("connected")
+            started = time.monotonic()
+            batch_id = up.lab.batch(urls(jobs, "j"))
+            status = up.lab.wait(batch_id, timeout_s=60 + jobs)
+            seconds = time.monotonic() - started
+            findings.figures = {"jobs": jobs, "completed": status["completed"], "jobs/s": round(jobs / seconds, 1)}
+            if status["completed"] != jobs:
+                findings.problems.append(f"{status['completed']} of {jobs} completed: {up.lab.errors(batch_id)}")
+            _verify(up, batch_id, folder / "dataset", findings)
+            come_to_rest(up, findings)
+            _compare_with_log(person, up, findings)
+            findings.problems += [f"the browser complains: {line}" for line in person.browser.errors()]
+        findings.problems += asyncio.run(chain_problems(up.data, up.ready.solana_url))
+    findings.problems += ledger_problems(up.data, {batch_id: jobs})
+    findings.problems += [f"connected to {caught}" for caught in world.trap.caught]
+    return findings
+
+
+def kill_run(world: World, name: BrowserName, folder: Path, *, kills: int, seed: int) -> Findings:
+    """Kill the worker at random moments while it has jobs in hand; nothing may be lost or counted twice."""
+    findings = Findings("worker kills", name)
+    name_hosts(world)
+    chance = random.Random(seed)
+    accepted: dict[str, int] = {}
+    with dispatcher(world, folder) as up:
+        with sharer(world, name, folder) as person:
+            person.agree(up.ready.api_url)
+            person.until_state("connected")
+            mid_job = 0
+            for kill in range(kills):
+                pages = [*urls(6, f"k{kill}"), f"http://{HOSTS[kill % len(HOSTS)]}/late/0.6/k{kill}"]
+                accepted[up.lab.batch(pages)] = len(pages)
+                until("a page is asked for", _asks(world, len(world.site.requests) + 2), timeout_s=90)
+                time.sleep(chance.uniform(0.0, 0.6))
+                mid_job += any(entry["outcome"] in ("fetching", "sent") for entry in person.journal())
+                person.browser.kill_worker()
+                if (kill + 1) % _EVERY_ALARM:
+                    person.nudge()
+            come_to_rest(up, findings)
+            states = Counter(state for batch in accepted for state in _states(up, batch))
+            log = Counter(entry["outcome"] for entry in person.journal())
+            findings.figures = {"kills": kills, "mid-job": mid_job, "pages": sum(accepted.values())}
+            findings.figures |= {"completed": states["completed"], "handed back": log["interrupted"]}
+            _compare_with_log(person, up, findings)
+        findings.problems += asyncio.run(chain_problems(up.data, up.ready.solana_url))
+    findings.problems += ledger_problems(up.data, accepted)
+    findings.problems += asyncio.run(log_problems(up.data))
+    findings.problems += [f"connected to {caught}" for caught in world.trap.caught]
+    return findings
+
+
+def _asks(world: World, requests: int) -> Callable[[], bool]:
+    return lambda: len(world.site.requests) >= requests
+
+
+def come_to_rest(up: Up, findings: Findings) -> None:
+    """Wait until every job ended and every credit is paid."""
+    ledger = LedgerView(up.data)
+    try:
+        until("every job ended, anchored and paid", ledger.at_rest, timeout_s=_REST_S, poll_s=0.2)
+    except AssertionError as error:
+        findings.problems.append(f"{error}; {ledger.open_jobs()} jobs are open")
+
+
+def _states(up: Up, batch_id: str) -> list[str]:
+    return [str(state) for (state,) in LedgerView(up.data).rows("SELECT state FROM jobs WHERE batch_id = ?", batch_id)]
+
+
+def _compare_with_log(person: Sharer, up: Up, findings: Findings) -> None:
+    """What the sharer's log says must be what the ledger says: the same pages, the same rewards, nothing waiting."""
+    ledger = LedgerView(up.data)
+    credits = {(str(job), int(amount)) for job, amount in ledger.rows("SELECT job_id, amount FROM credits")}
+    try:
+        until("no answer waits", lambda: person.waiting() == 0, timeout_s=60, poll_s=0.3)
+    except AssertionError:
+        findings.problems.append(f"{person.waiting()} answers wait for an acknowledgement")
+    rewarded = [entry for entry in person.journal() if entry["reward"]]
+    stored = {(entry["job_id"], entry["reward"]) for entry in rewarded}
+    if stored != credits or len(rewarded) != len(credits):
+        findings.problems.append(
+            f"the log has {len(stored)} rewards, the ledger {len(credits)} credits, or they differ"
+        )
+    total = sum(amount for _, amount in credits)
+
+    def paid() -> bool:
+        earnings = person.state().get("earnings") or {}
+        return bool(earnings.get("paid") == total)
+
+    try:
+        until("the extension shows what was paid", paid, timeout_s=45, poll_s=0.5)
+    except AssertionError:
+        findings.problems.append(f"shown {person.state().get('earnings')}, paid {total}")
+    findings.figures["tokens paid"] = total / 1_000_000
+
+
+def _verify(up: Up, batch_id: str, dataset: Path, findings: Findings) -> None:
+    where = ["--api-url", up.ready.api_url, "--api-key", up.ready.api_key, "--json"]
+    ran = run("dispatcher.cli", "dataset", "build", "--job", batch_id, "--out", str(dataset), *where, env=up.env)
+    if ran.returncode != 0:
+        findings.problems.append(f"no dataset: {ran.stderr.strip()}")
+        return
+    rows = json.loads(ran.stdout)["rows"]
+    until("every entry is anchored and paid", LedgerView(up.data).at_rest, timeout_s=_REST_S, poll_s=0.2)
+    code, report = verify(dataset, up.ready.log_url, up.ready.solana_url, env=up.env)
+    findings.figures["rows verified"] = len(report.rows)
+    if code != 0 or len(report.rows) != rows or rows == 0:
+        findings.problems.append(f"the dataset does not verify: exit {code}, {failed_steps(report)}, {rows} rows")
+    for row in report.rows:
+        unchecked = [step.step for step in row.steps if step.outcome is not Outcome.OK]
+        if unchecked != ["cosignatures", "body"]:
+            findings.problems.append(f"row {row.position}: not OK: {', '.join(unchecked)}")
+
+
+def restart_run(world: World, name: BrowserName, folder: Path) -> Findings:
+    """Stop the dispatcher, start it again: the sharer is back within a minute and goes on earning."""
+    findings = Findings("dispatcher restart", name)
+    name_hosts(world)
+    with dispatcher(world, folder) as up, sharer(world, name, folder) as person:
+        person.agree(up.ready.api_url)
+        person.until_state("connected")
+        for way in ("drained", "killed"):
+            if way == "drained":
+                up.stop()
+            else:
+                up.kill()
+            time.sleep(3)
+            up.started()
+            back = time.monotonic()
+            until("the node is back", lambda: up.state().nodes, timeout_s=90, poll_s=0.2)
+            findings.figures[f"back after being {way}, s"] = round(time.monotonic() - back, 1)
+            batch_id = up.lab.batch(urls(3, way))
+            if up.lab.wait(batch_id)["completed"] != 3:
+                findings.problems.append(f"no work after the dispatcher was {way}")
+    findings.problems += [f"{name}: {value} s" for name, value in findings.figures.items() if value > 60]
+    return findings
+
+
+def silence_run(world: World, name: BrowserName, folder: Path, *, seconds: float) -> Findings:
+    """Withdraw the permission with pages in flight: from then on the sharer's browser says nothing to anybody."""
+    findings = Findings("permission withdrawn", name)
+    name_hosts(world)
+    with dispatcher(world, folder) as up, sharer(world, name, folder) as person:
+        person.agree(up.ready.api_url)
+        person.until_state("connected")
+        up.lab.batch([f"http://{host}/drip/100/0.1/silent" for host in HOSTS])
+        until("pages are in flight", lambda: len(world.site.requests) >= 6)
+        person.browser.withdraw()
+        person.until_state("no_permission", timeout_s=10)
+        time.sleep(0.5)
+        requests = len(world.site.requests)
+        if up.state().nodes:
+            findings.problems.append("the dispatcher still has a session")
+        up.lab.batch(urls(4, "after"))
+        time.sleep(seconds)
+        if len(world.site.requests) != requests:
+            asked = [request.path for request in world.site.requests[requests:] if request.path != "/robots.txt"]
+            findings.problems += [f"asked for after the withdrawal: {path}" for path in asked]
+        if up.state().nodes:
+            findings.problems.append("the node came back without the permission")
+        findings.figures = {"silent for, s": seconds}
+    return findings
+
+
+def all_sound(findings: Sequence[Findings]) -> int:
+    """Print a line for each run; 1 where anything did not hold."""
+    for each in findings:
+        print(each.line(), flush=True)
+        for problem in each.problems[:20]:
+            print(f"  {problem}", flush=True)
+    return int(any(each.problems for each in findings))

@@ -1,0 +1,82 @@
+"""The long runs of the extension in real browsers: `python -m tests.extension.soak`. One summary line a run.
+
+--jobs 200 --kills 50 --idle-minutes 10 [--browser chromium|firefox] [--seed N] [--keep]
+"""
+
+import argparse
+import random
+import shutil
+import sys
+import tempfile
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from tests.extension.conftest import World, opening_world, reset
+from tests.extension.drills import Findings, all_sound, jobs_run, kill_run, restart_run, silence_run
+from tests.extension.sandbox import available
+from tests.extension.sharer import BROWSERS, BrowserName, missing
+from tests.extension.unattended import idle_run
+
+
+def soak(
+    world: World, folder: Path, names: Sequence[BrowserName], *, jobs: int, kills: int, idle_s: float, seed: int
+) -> int:
+    """Run everything in the named browsers, the idle ones side by side; 1 where anything did not hold."""
+    runs: list[Callable[[BrowserName, Path], Findings]] = [
+        lambda name, own: jobs_run(world, name, own, jobs=jobs),
+        lambda name, own: kill_run(world, name, own, kills=kills, seed=seed),
+        lambda name, own: restart_run(world, name, own),
+        lambda name, own: silence_run(world, name, own, seconds=45),
+    ]
+    broken = 0
+    for number, run in enumerate(runs):
+        for name in names:
+            reset(world)
+            own = folder / f"{number}-{name}"
+            own.mkdir()
+            broken |= all_sound([run(name, own)])
+    return broken | all_sound(_idle(world, folder, names, idle_s))
+
+
+def _idle(world: World, folder: Path, names: Sequence[BrowserName], idle_s: float) -> list[Findings]:
+    def idle(name: BrowserName) -> Findings:
+        own = folder / f"idle-{name}"
+        own.mkdir()
+        return idle_run(world, name, own, seconds=idle_s)[0]
+
+    # Threads started here are in the same network.
+    with ThreadPoolExecutor(len(names)) as pool:
+        return list(pool.map(idle, names))
+
+
+def main() -> int:
+    """Run from the command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--jobs", type=int, default=200)
+    parser.add_argument("--kills", type=int, default=50)
+    parser.add_argument("--idle-minutes", type=float, default=10.0)
+    parser.add_argument("--browser", choices=BROWSERS, action="append")
+    parser.add_argument("--seed", type=int, default=None, help="repeats the moments, not the interleaving")
+    parser.add_argument("--keep", action="store_true", help="keep the folder")
+    given = parser.parse_args()
+    names: Sequence[BrowserName] = given.browser or BROWSERS
+    if reason := available() or next(filter(None, map(missing, names)), None):
+        print(f"skipped: {reason}", file=sys.stderr)
+        return 1
+    seed = random.SystemRandom().randrange(2**32) if given.seed is None else given.seed
+    folder = Path(tempfile.mkdtemp(prefix="meadow-extension-"))
+    with opening_world(folder) as world:
+        broken = soak(
+            world, folder, names, jobs=given.jobs, kills=given.kills, idle_s=given.idle_minutes * 60, seed=seed
+        )
+    print(f"(seed {seed})")
+    if given.keep or broken:
+        print(f"kept: {folder}", file=sys.stderr)
+    else:
+        shutil.rmtree(folder)
+    return broken
+
+
+if __name__ == "__main__":
+    sys.exit(main())
