@@ -29,12 +29,13 @@ check: $(STAMP) $(NODE_STAMP)
 extension: $(NODE_STAMP)
 	$(NPM) run build
 
-bench: $(STAMP)
+bench: $(STAMP) browser extension
 	$(BIN)/python -m bench $(ARGS)
 
-soak: $(STAMP) browser
+soak: $(STAMP) browser extension
 	$(BIN)/python -m tests.faults.kill_dispatcher --kills 50
 	$(BIN)/python -m tests.demo.gold_pages --pages 300
+	$(BIN)/python -m tests.extension.soak --jobs 200 --kills 50 --idle-minutes 10
 
 browser: $(STAMP)
 	$(BIN)/python -m tests.install_browser

@@ -7,7 +7,7 @@ import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
-from bench import cleaning, frontier, idle_nodes, ledger, network, verify
+from bench import cleaning, extension, frontier, idle_nodes, ledger, network, verify
 from bench.options import Options
 from bench.table import Table
 
@@ -18,6 +18,7 @@ BENCHES: dict[str, Callable[[Options], Awaitable[list[Table]]]] = {
     "frontier": frontier.run,
     "cleaning": cleaning.run,
     "verify": verify.run,
+    "extension": extension.run,
 }
 
 

@@ -1,8 +1,8 @@
-// Builds extension/dist/meadow-chrome.zip and meadow-firefox.zip: `npm run build [-- --unpacked-only]`.
+// Builds meadow-chrome.zip and meadow-firefox.zip into dist/, or into another folder: `node build.mjs [FOLDER]`.
 // The same sources give the same bytes: entries are sorted, carry no time of day, and are deflated by a pinned library.
 import { createHash } from "node:crypto";
 import { cp, mkdir, readdir, readFile, rm, writeFile } from "node:fs/promises";
-import { dirname, join, relative } from "node:path";
+import { dirname, join, relative, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 import { crc32 } from "node:zlib";
 import zopfli from "@gfx/zopfli";
@@ -11,7 +11,7 @@ import { Zip } from "fflate";
 import { BROWSERS, manifestFor } from "./manifest.mjs";
 
 const HERE = dirname(fileURLToPath(import.meta.url));
-const DIST = join(HERE, "dist");
+const DIST = resolve(process.argv[2] ?? join(HERE, "dist"));
 const LARGEST_ZIP_BYTES = 120_000;
 const ITERATIONS = 15;
 const ENTRY_POINTS = {

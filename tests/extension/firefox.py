@@ -28,6 +28,7 @@ _ENVIRONMENT = {
 }
 _START_S = 60.0
 _STOP_S = 20.0
+_ANSWER_S = 20.0
 _KEYS = {"Tab": "\ue004", "Enter": "\ue007", "Escape": "\ue00c", "ArrowUp": "\ue013", "ArrowDown": "\ue015"}
 _SCHEMES = {"dark": 0, "light": 1}
 
@@ -52,8 +53,12 @@ class Tab:
         return self._marionette.script(body, arg)
 
     def click(self, selector: str) -> None:
-        """Click on the first such element, as a person does."""
+        """Click on the first such element, as a person does, once it is there and shown."""
+        until(f"{selector} can be clicked", lambda: self._is_shown(selector), timeout_s=_ANSWER_S)
         self._marionette.call("WebDriver:ElementClick", id=self._find(selector))
+
+    def _is_shown(self, selector: str) -> bool:
+        return bool(self.evaluate("selector => document.querySelector(selector)?.checkVisibility()", selector))
 
     def press(self, selector: str, key: str) -> None:
         """Press a key, named as in `KeyboardEvent.key`, while an element has the focus."""

@@ -54,6 +54,21 @@ def left_alone(world: World, name: BrowserName, folder: Path) -> Iterator[psutil
         yield psutil.Process(process.pid)
 
 
+@contextlib.contextmanager
+def bare(world: World, name: BrowserName, folder: Path) -> Iterator[psutil.Process]:
+    """Start the browser in the same way without the extension: Chromium with one that has nothing in it."""
+    nothing = folder / "nothing"
+    nothing.mkdir()
+    (nothing / "manifest.json").write_text('{"manifest_version": 3, "name": "nothing", "version": "1"}')
+    starting = (
+        chromium.left_alone(world.sandbox, nothing, folder / "chromium-bare")
+        if name == "chromium"
+        else firefox.left_alone(world.sandbox, DIST / build_of(name), folder / "firefox-bare")
+    )
+    with starting as process:
+        yield psutil.Process(process.pid)
+
+
 def idle_run(
     world: World, name: BrowserName, folder: Path, *, seconds: float, jobs: int = 3
 ) -> tuple[Findings, list[Usage]]:
@@ -66,10 +81,11 @@ def idle_run(
     with dispatcher(world, folder) as up:
         agreed(world, name, folder, up)
         with left_alone(world, name, folder) as process:
-            return findings, _watch(up, process, findings, seconds=seconds, jobs=jobs)
+            return findings, watch(up, process, findings, seconds=seconds, jobs=jobs)
 
 
-def _watch(up: Up, process: psutil.Process, findings: Findings, *, seconds: float, jobs: int) -> list[Usage]:
+def watch(up: Up, process: psutil.Process, findings: Findings, *, seconds: float, jobs: int) -> list[Usage]:
+    """Watch a browser left alone: its usage when it has settled, after the idle time, after the jobs."""
     until("the node is connected", lambda: up.state().nodes, timeout_s=60)
     time.sleep(min(10.0, seconds / 4))
     marks = [usage(process)]
