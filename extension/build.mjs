@@ -4,10 +4,9 @@ import { createHash } from "node:crypto";
 import { cp, mkdir, readdir, readFile, rm, writeFile } from "node:fs/promises";
 import { dirname, join, relative, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
-import { crc32 } from "node:zlib";
 import zopfli from "@gfx/zopfli";
 import { build, transform } from "esbuild";
-import { Zip } from "fflate";
+import { Zip, ZipPassThrough } from "fflate";
 import { BROWSERS, manifestFor } from "./manifest.mjs";
 
 const HERE = dirname(fileURLToPath(import.meta.url));
@@ -117,15 +116,16 @@ async function zip(folder) {
   return Buffer.concat(pieces);
 }
 
-// An entry that is compressed already. DOS times are local: the same wall clock everywhere.
-class Deflated {
-  compression = 8;
+// An entry that is compressed already; fflate counts and sums what would have been stored. DOS times are local: the same
+// wall clock everywhere.
+class Deflated extends ZipPassThrough {
   mtime = new Date(1980, 0, 1, 12);
 
   constructor(filename, content) {
-    this.filename = filename;
-    this.size = content.length;
-    this.crc = crc32(content);
+    super(filename);
+    this.ondata = () => undefined;
+    this.push(content, true);
+    this.compression = 8;
   }
 }
 
