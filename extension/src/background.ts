@@ -27,16 +27,18 @@ import { badgeFor } from "./pages/badge.ts";
 
 const OWNERS_KEYS: readonly (keyof OwnerState)[] = ["consent", "rules", "wallet", "dispatcher", "pinned_root"];
 
-const ownNetworks = new Set<string>();
+/** The newest of each family that a dispatcher told (PROTOCOL.md, section 10.2). */
+const ownNetworks = new Map<"IPv4" | "IPv6", string>();
 let onMains: boolean | null = null;
-let watchesMains = false;
+/** Null until it is known here: a page that an earlier worker opened for it may still be there. */
+let watchesMains: boolean | null = null;
 
 const node = new BrowserNode({
-  fetcher: new WebFetch({ ownNetworks: () => [...ownNetworks] }),
+  fetcher: new WebFetch({ ownNetworks: () => [...ownNetworks.values()] }),
   surroundings: () => ({ connection: connectionKind(), on_mains: onMains }),
   atAddress: (address) => {
     const network = ownNetwork(address);
-    if (network !== null) ownNetworks.add(network);
+    if (network !== null) ownNetworks.set(network.includes(":") ? "IPv6" : "IPv4", network);
   },
   show: async (state) => {
     await followMains(state.rules.only_on_mains && state.consent !== null);
@@ -56,15 +58,15 @@ async function followMains(wanted: boolean): Promise<void> {
 }
 
 onInstalled((reason) => {
-  if (reason === "install") void openPage("consent.html");
+  if (reason === "install") openPage("consent.html").catch(reportError);
   if (reason === "update") void node.updated();
 });
 onBrowserStarted(() => void node.wake());
 onAlarm(() => void node.wake());
-onPermissionChanged(() => void node.permissionChanged());
+onPermissionChanged(() => void node.permissionChanged().catch(reportError));
 onConnectionChanged(() => void node.wake());
 onStateChanged((keys) => {
   if (keys.some((key) => OWNERS_KEYS.includes(key))) void node.wake();
 });
-onUpdateWaiting(() => void node.makeWay().then(restartExtension));
+onUpdateWaiting(() => void node.makeWay().catch(reportError).then(restartExtension));
 void node.wake();

@@ -4,12 +4,13 @@
  */
 
 import type { FetchedPage, NotFetched } from "../node/fetching.ts";
-import { type Bytes, concatenate } from "../protocol/bytes.ts";
+import type { Bytes } from "../protocol/bytes.ts";
 import { sha256Hex } from "../protocol/keys.ts";
 import { LIMITS } from "../protocol/limits.ts";
 
 const ENCODINGS: readonly string[] = ["gzip", "deflate", "br", "zstd"];
 const ENCODING_SHOWN = 40;
+const FIRST_BUFFER_BYTES = 65_536;
 /** A 304 may say the length of a body that it does not have (RFC 9110, section 8.6). */
 const BODILESS: readonly number[] = [204, 205, 304];
 const EXPANDS = `the body expands more than ${LIMITS.BODY_RATIO}-fold`;
@@ -53,7 +54,7 @@ export function readBodyHead({ headers, status }: Pick<Response, "headers" | "st
  * Content-Length: never less than came, so a limit is never passed; `finish` tells the difference, which may be negative.
  */
 export class BoundedBody {
-  private readonly pieces: Uint8Array[] = [];
+  private buffer: Bytes = new Uint8Array(FIRST_BUFFER_BYTES);
   private bodyBytes = 0;
   private counted = 0;
 
@@ -70,13 +71,14 @@ export class BoundedBody {
 
   /** Take the next decoded piece; a value where the fetch ends here. */
   feed(piece: Uint8Array): NotFetched | null {
+    const start = this.bodyBytes;
     this.bodyBytes += piece.length;
     const may_continue = this.count(Math.min(this.bodyBytes, this.longest()) - this.counted);
     const too_large =
       (this.head.encoding === "identity" ? this.tooLargeAsSent(this.bodyBytes) : null) ?? this.tooLargeDecoded();
     if (too_large !== null) return too_large;
     if (!may_continue) return capReached();
-    this.pieces.push(piece);
+    this.keep(piece, start);
     return null;
   }
 
@@ -84,7 +86,7 @@ export class BoundedBody {
   async finish(wire_bytes: number | null): Promise<EncodedBody | NotFetched> {
     const received = wire_bytes ?? this.head.content_length ?? this.bodyBytes;
     const may_continue = this.count(received - this.counted);
-    const body = concatenate(...this.pieces);
+    const body = this.buffer.subarray(0, this.bodyBytes);
     const refused =
       this.tooLargeAsSent(received) ??
       this.undecoded(body, wire_bytes) ??
@@ -92,6 +94,15 @@ export class BoundedBody {
     if (refused !== null) return refused;
     if (!may_continue) return capReached();
     return await encodeBody(body, this.bounds.max_wire_bytes);
+  }
+
+  private keep(piece: Uint8Array, start: number): void {
+    if (this.bodyBytes > this.buffer.length) {
+      const larger = new Uint8Array(Math.max(this.bodyBytes, this.buffer.length * 2));
+      larger.set(this.buffer.subarray(0, start));
+      this.buffer = larger;
+    }
+    this.buffer.set(piece, start);
   }
 
   private count(count: number): boolean {
@@ -130,7 +141,7 @@ export async function encodeBody(body: Bytes, max_wire_bytes: number): Promise<E
   const packed = await gzip(body);
   const expands = expandsTooMuch(body.length, packed.length);
   const is_packed = packed.length < body.length && !expands;
-  const payload = is_packed ? packed : body;
+  const payload = is_packed ? packed : body.slice();
   if (payload.length > max_wire_bytes) {
     return tooLarge(expands ? EXPANDS : `the body is over ${max_wire_bytes} bytes as sent`);
   }

@@ -32,6 +32,11 @@ export function onStateChanged(listener: (keys: readonly (keyof OwnerState)[]) =
   });
 }
 
+/** Forget some keys of the state: they have their initial value again. */
+export async function forgetState(keys: readonly (keyof OwnerState)[]): Promise<void> {
+  await chrome.storage.local.remove([...keys]);
+}
+
 /** Forget the whole state. */
 export async function eraseState(): Promise<void> {
   await chrome.storage.local.clear();
@@ -40,6 +45,8 @@ export async function eraseState(): Promise<void> {
 // --- permission ----------------------------------------------------------------------------------------------------
 
 const EVERY_SITE: chrome.permissions.Permissions = { origins: ["<all_urls>"] };
+/** What is fetched from. Chromium denies having EVERY_SITE once it was withdrawn and granted again, though it has it. */
+const EVERY_WEB_SITE: chrome.permissions.Permissions = { origins: ["http://*/*", "https://*/*"] };
 
 /** Ask for the right to read public sites. Must be called straight from a click. True where it is granted. */
 export function requestPermission(): Promise<boolean> {
@@ -48,7 +55,7 @@ export function requestPermission(): Promise<boolean> {
 
 /** Whether the right to read public sites is granted. */
 export function hasPermission(): Promise<boolean> {
-  return chrome.permissions.contains(EVERY_SITE);
+  return chrome.permissions.contains(EVERY_WEB_SITE);
 }
 
 /** Give the right back. */

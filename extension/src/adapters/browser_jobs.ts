@@ -7,28 +7,23 @@
 import { type FetchedPage, type Fetcher, isPage, type NotFetched } from "../node/fetching.ts";
 import { type AllowedJob, checkJob, claimedLease, type RefusedJob } from "../node/job_check.ts";
 import type { LogEntry, UsageToday } from "../node/journal.ts";
-import { isFull, type OutboxItem } from "../node/outbox.ts";
 import { availableJobs, checkHost, type Moment, momentOf, type Surroundings } from "../node/owner_rules.ts";
 import type { OwnerRules } from "../node/owner_state.ts";
 import { buildRecord } from "../node/record_builder.ts";
 import type { Signer } from "../protocol/keys.ts";
-import type { FromNode } from "../protocol/messages.ts";
 import { type Statement, toBytes } from "../protocol/statements.ts";
 import type { Ack, Cancel, Certificate, Failure, Hop, HopVerdict, Job, Refuse } from "../protocol/types.ts";
 import type { AllowedUrl } from "../protocol/urls.ts";
+import { AnswerDelivery, type Link, nameOf } from "./answer_delivery.ts";
 import type { IndexedDbStore } from "./indexeddb_store.ts";
 
 const DETAIL_CHARACTERS = 300;
 /** For how long no job is taken after a sign of a proxy; then one is tried again. */
 const PROXY_REST_MS = 10 * 60_000;
+/** For how long no job is taken after the browser could not write; then one is tried again. */
+const STORE_REST_MS = 60_000;
 /** After so many acknowledged answers the log is looked over for entries above its bound. */
 const PRUNE_EVERY = 1_000;
-
-/** An open session, to send answers in. Sending into a broken one has no effect: the session's end shows elsewhere. */
-export interface Link {
-  send(message: FromNode): void;
-  sendResult(frame: Uint8Array<ArrayBuffer>): Promise<void>;
-}
 
 interface InHand {
   readonly abort: AbortController;
@@ -61,108 +56,125 @@ class Cancelled extends Error {}
 
 /** The work of a node. Owned by one worker. */
 export class BrowserJobs {
+  private readonly delivery: AnswerDelivery;
   private readonly inHand = new Map<string, InHand>();
   private readonly hops = new Map<string, OpenHop>();
-  private link: Link | null = null;
   private isStopping = false;
-  private waitingBytes = 0;
   private proxySeenMs = Number.NEGATIVE_INFINITY;
-  private storeFailed = false;
+  private storeFailedMs = Number.NEGATIVE_INFINITY;
   private day: { readonly start_ms: number; usage: UsageToday } = { start_ms: -1, usage: { jobs: 0, bytes: 0 } };
+  /** How many answers this worker saw acknowledged. */
   acknowledged = 0;
 
-  constructor(private readonly options: JobsOptions) {}
+  constructor(private readonly options: JobsOptions) {
+    this.delivery = new AnswerDelivery(options.store);
+  }
 
-  /** Hand back what an earlier worker had in hand when it died, and take note of what waits. */
+  /** Hand back what an earlier worker had in hand when it died, and take note of what waits. DOMException as the store. */
   async recover(): Promise<void> {
     await this.options.store.interruptUnfinished("the browser stopped the extension's worker");
-    this.waitingBytes = await this.options.store.waitingBytes();
+    await this.delivery.recount();
     await this.options.store.prune();
     await this.today();
   }
 
+  /** How many jobs are in hand. */
   get count(): number {
     return this.inHand.size;
   }
 
+  /** How many jobs may be held now. */
   availability(): Availability {
-    if (this.isStopping) return { count: 0, reason: "stopping" };
-    if (this.storeFailed) return { count: 0, reason: "storage" };
-    if (isFull(this.waitingBytes)) return { count: 0, reason: "results_waiting" };
-    if (Date.now() < this.proxySeenMs + PROXY_REST_MS) return { count: 0, reason: "proxy" };
-    return availableJobs(this.options.rules(), momentOf(new Date()), this.day.usage, this.options.surroundings());
+    const now = new Date();
+    if (now.getTime() < this.storeFailedMs + STORE_REST_MS) return { count: 0, reason: "storage" };
+    if (this.delivery.isFull) return { count: 0, reason: "results_waiting" };
+    if (now.getTime() < this.proxySeenMs + PROXY_REST_MS) return { count: 0, reason: "proxy" };
+    const { rules, surroundings } = this.options;
+    const moment = momentOf(now);
+    const allowed = availableJobs(rules(), moment, this.usageOn(moment), surroundings());
+    return this.isStopping && allowed.count > 0 ? { count: 0, reason: "stopping" } : allowed;
   }
 
   /** Check a job and begin it, or refuse it. ProtocolError where the bytes are no job. */
   async onJob(statement: Statement, certificate: Certificate): Promise<void> {
-    const moment = await this.today();
-    const checked = await checkJob(statement, {
-      certificate,
-      node_key: this.options.signer.public_key,
-      standing: {
-        rules: this.options.rules(),
-        moment,
-        usage: this.day.usage,
-        surroundings: this.options.surroundings(),
-        jobs_in_hand: this.inHand.size,
-        is_stopping: this.isStopping,
-        results_are_full: isFull(this.waitingBytes),
-      },
-    });
     try {
+      const moment = await this.today();
+      const checked = await checkJob(statement, {
+        certificate,
+        node_key: this.options.signer.public_key,
+        standing: {
+          rules: this.options.rules(),
+          moment,
+          usage: this.usageOn(moment),
+          surroundings: this.options.surroundings(),
+          jobs_in_hand: this.inHand.size,
+          is_stopping: this.isStopping,
+          results_are_full: this.delivery.isFull,
+        },
+      });
       if (checked.job !== null && (await this.wasSeen(checked.job))) return;
       if ("answer" in checked) await this.refuse(checked, moment);
       else await this.begin(checked, moment);
     } catch (error) {
-      if (!(error instanceof DOMException)) throw error;
-      this.noteStoreFailure();
+      this.noteStoreFailure(error);
       const lease = claimedLease(statement);
-      this.link?.send({ type: "refuse", ...lease, reason: "busy", detail: "this browser cannot write its log" });
+      this.delivery.say({ type: "refuse", ...lease, reason: "busy", detail: "this browser cannot write its log" });
     }
   }
 
   /** Forget what was acknowledged. A repeat changes nothing. */
   async onAck(ack: Ack): Promise<void> {
-    const entry = await this.options.store.acknowledged(ack);
-    if (entry === null) return;
-    this.waitingBytes = await this.options.store.waitingBytes();
-    this.acknowledged += 1;
-    if (this.acknowledged % PRUNE_EVERY === 0) await this.options.store.prune();
-    this.storeFailed = false;
-    this.options.changed();
+    try {
+      if (!(await this.delivery.acknowledged(ack))) return;
+      this.acknowledged += 1;
+      if (this.acknowledged % PRUNE_EVERY === 0) await this.options.store.prune();
+      this.storeFailedMs = Number.NEGATIVE_INFINITY;
+      this.options.changed();
+    } catch (error) {
+      this.noteStoreFailure(error);
+    }
   }
 
   /** Hand a verdict to the fetch that asked; one that nobody asked for is ignored. */
   onVerdict(verdict: HopVerdict): void {
-    const hop = this.hops.get(keyOf(verdict));
+    const hop = this.hops.get(nameOf(verdict));
     if (hop !== undefined && hop.question.url === verdict.url) hop.settle(verdict);
   }
 
   /** Stop a fetch, or drop its answer. No answer is due. */
   async onCancel(cancel: Cancel): Promise<void> {
-    const inHand = this.inHand.get(keyOf(cancel));
-    if (inHand !== undefined) {
-      inHand.abort.abort(new Cancelled());
-      await inHand.ended;
+    const inHand = this.inHand.get(nameOf(cancel));
+    inHand?.abort.abort(new Cancelled());
+    await inHand?.ended;
+    try {
+      await this.delivery.cancelled({ job_id: cancel.job_id, lease: cancel.lease });
+    } catch (error) {
+      this.noteStoreFailure(error);
     }
-    await this.options.store.cancelled(cancel);
-    this.waitingBytes = await this.options.store.waitingBytes();
   }
 
-  /** Send answers in this session from now on, and what waits already: oldest first, byte for byte. */
+  /** Send answers and questions in this session from now on: open questions again, and every answer that waits. */
   async sessionOpened(link: Link): Promise<void> {
-    this.link = link;
-    const hops = [...this.hops.values()].map((hop) => hop.question);
-    for (const item of await this.options.store.waiting()) {
-      if (this.link !== link) return;
-      await this.sendAgain(item, link);
+    for (const { question } of this.hops.values()) link.send(question);
+    try {
+      await this.delivery.sessionOpened(link);
+    } catch (error) {
+      this.noteStoreFailure(error);
     }
-    for (const question of hops) if (this.hops.has(keyOf(question))) link.send(question);
   }
 
   /** Take note that a session is over. */
   sessionEnded(link: Link): void {
-    if (this.link === link) this.link = null;
+    this.delivery.sessionEnded(link);
+  }
+
+  /** Take note of the error by which the dispatcher ends the session; to be called before `sessionEnded`. */
+  async sessionRefused(code: string, words: string): Promise<void> {
+    try {
+      await this.delivery.sessionRefused(code, words);
+    } catch (error) {
+      this.noteStoreFailure(error);
+    }
   }
 
   /** Refuse every further job. */
@@ -173,20 +185,22 @@ export class BrowserJobs {
   /** End every job in hand at once; each is handed back with `reason`, now or in the next session. */
   async giveUp(reason: Refuse["reason"], detail: string): Promise<void> {
     const why: NotFetched = { kind: "refusal", reason, detail };
-    const ends = [...this.inHand.values()].map((inHand) => {
-      inHand.abort.abort(why);
-      return inHand.ended;
-    });
-    await Promise.all(ends);
+    for (const { abort } of this.inHand.values()) abort.abort(why);
+    await this.ended();
   }
 
   /** Wait until no job is in hand, then until every answer is acknowledged, each for a bounded time. */
   async idle(finish_ms: number, acknowledge_ms: number): Promise<void> {
-    await Promise.race([Promise.all([...this.inHand.values()].map((inHand) => inHand.ended)), after(finish_ms)]);
-    const deadline = Date.now() + acknowledge_ms;
-    while (this.link !== null && Date.now() < deadline && (await this.options.store.waiting()).length > 0) {
-      await after(100);
+    await Promise.race([this.ended(), after(finish_ms)]);
+    try {
+      await this.delivery.settled(acknowledge_ms);
+    } catch (error) {
+      this.noteStoreFailure(error);
     }
+  }
+
+  private async ended(): Promise<void> {
+    await Promise.all([...this.inHand.values()].map((inHand) => inHand.ended));
   }
 
   private async today(): Promise<Moment> {
@@ -197,6 +211,11 @@ export class BrowserJobs {
     return moment;
   }
 
+  /** A day that no job came in yet has seen nothing: the limits of the day before are over at midnight, by themselves. */
+  private usageOn({ day_start_ms }: Moment): UsageToday {
+    return day_start_ms === this.day.start_ms ? this.day.usage : { jobs: 0, bytes: 0 };
+  }
+
   private countUsage(jobs: number, bytes: number): void {
     this.day.usage = { jobs: this.day.usage.jobs + jobs, bytes: this.day.usage.bytes + bytes };
   }
@@ -204,18 +223,18 @@ export class BrowserJobs {
   /** Answer a lease that was delivered twice as it was answered, or will be, the first time. */
   private async wasSeen(job: Job): Promise<boolean> {
     const { job_id, lease } = job;
-    if (this.inHand.has(keyOf(job))) {
-      this.link?.send({ type: "accept", job_id, lease });
+    if (this.inHand.has(nameOf(job))) {
+      this.delivery.say({ type: "accept", job_id, lease });
       return true;
     }
     const waiting = await this.options.store.waitingAnswer(job);
     if (waiting !== null) {
-      if (this.link !== null) await this.sendAgain(waiting, this.link);
+      await this.delivery.repeat(waiting);
       return true;
     }
     if ((await this.options.store.outcome(job)) !== null) {
       const detail = "this lease was answered already";
-      this.link?.send({ type: "refuse", job_id, lease, reason: "expired", detail });
+      this.delivery.say({ type: "refuse", job_id, lease, reason: "expired", detail });
       return true;
     }
     return false;
@@ -223,11 +242,11 @@ export class BrowserJobs {
 
   private async refuse(refused: RefusedJob, moment: Moment): Promise<void> {
     if (refused.job === null) {
-      this.link?.send(refused.answer);
+      this.delivery.say(refused.answer);
       return;
     }
     const isKept = await this.options.store.refused(newEntry(refused.job, moment.now_ms), refused.answer);
-    if (isKept) this.link?.send(refused.answer);
+    if (isKept) this.delivery.sendNote(refused.answer);
   }
 
   private async begin(allowed: AllowedJob, moment: Moment): Promise<void> {
@@ -236,8 +255,8 @@ export class BrowserJobs {
     await this.options.store.begin(entry);
     this.countUsage(1, 0);
     const abort = new AbortController();
-    const key = keyOf(job);
-    this.link?.send({ type: "accept", job_id: job.job_id, lease: job.lease });
+    const key = nameOf(job);
+    this.delivery.say({ type: "accept", job_id: job.job_id, lease: job.lease });
     const ended = this.work(allowed, entry, abort.signal).finally(() => {
       this.hops.delete(key);
       this.inHand.delete(key);
@@ -263,10 +282,16 @@ export class BrowserJobs {
       else if (isPage(page)) await this.sendPage(allowed, { ...entry, received_bytes }, page, started_ms);
       else await this.sendNote(allowed.job, { ...entry, received_bytes }, page);
     } catch (error) {
-      if (!(error instanceof DOMException)) throw error;
-      this.noteStoreFailure();
+      if (error instanceof DOMException) this.noteStoreFailure(error);
+      else reportError(error);
       const { job_id, lease } = allowed.job;
-      this.link?.send({ type: "refuse", job_id, lease, reason: "busy", detail: "this browser cannot store the page" });
+      this.delivery.say({
+        type: "refuse",
+        job_id,
+        lease,
+        reason: "busy",
+        detail: "this browser cannot store the page",
+      });
     }
   }
 
@@ -298,29 +323,19 @@ export class BrowserJobs {
       frame,
     );
     if (!isKept) return;
-    this.waitingBytes += frame.length;
     this.countUsage(0, frame.length);
-    await this.link?.sendResult(frame);
+    await this.delivery.sendResult(allowed.job, frame);
   }
 
   private async sendNote(job: Job, entry: LogEntry, why: NotFetched): Promise<void> {
     if (why.sign === "proxy") this.proxySeenMs = Date.now();
     const answer = answerFor(job, why);
     const isKept = await this.options.store.concludeNote({ ...entry, finished_ms: Date.now() }, answer);
-    if (isKept) this.link?.send(answer);
+    if (isKept) this.delivery.sendNote(answer);
   }
 
   private async drop(job: Job, received_bytes: number): Promise<void> {
     await this.options.store.cancelled(job, { finished_ms: Date.now(), received_bytes, sent_bytes: 0 });
-  }
-
-  private async sendAgain(item: OutboxItem, link: Link): Promise<void> {
-    if (item.kind === "note") {
-      link.send(item.message);
-      return;
-    }
-    const frame = await this.options.store.frame(item.place);
-    if (frame !== null) await link.sendResult(frame);
   }
 
   private async askHop(job: Job, url: AllowedUrl, signal: AbortSignal): Promise<NotFetched | null> {
@@ -329,23 +344,21 @@ export class BrowserJobs {
     const { job_id, lease } = job;
     const question: Hop = { type: "hop", job_id, lease, url: url.href };
     const verdict = await new Promise<HopVerdict>((settle, reject) => {
-      this.hops.set(keyOf(job), { question, settle });
+      this.hops.set(nameOf(job), { question, settle });
       signal.addEventListener("abort", () => reject(signal.reason), { once: true });
-      this.link?.send(question);
-    }).finally(() => this.hops.delete(keyOf(job)));
+      this.delivery.say(question);
+    }).finally(() => this.hops.delete(nameOf(job)));
     if (verdict.allowed) return null;
     const detail = verdict.reason.slice(0, DETAIL_CHARACTERS) || "by the dispatcher";
     return { kind: "failure", reason: "hop_refused", detail };
   }
 
-  private noteStoreFailure(): void {
-    this.storeFailed = true;
+  /** Throws what is no failure of the store. */
+  private noteStoreFailure(error: unknown): void {
+    if (!(error instanceof DOMException)) throw error;
+    this.storeFailedMs = Date.now();
     this.options.changed();
   }
-}
-
-function keyOf(of: { readonly job_id: string; readonly lease: number }): string {
-  return `${of.job_id}/${of.lease}`;
 }
 
 function after(ms: number): Promise<void> {

@@ -14,7 +14,7 @@ import { BoundedBody, readBodyHead } from "./bounded_body.ts";
 import { ASKS_BEFORE_REQUESTS, guardOwnRequests, hasPermission, type OwnResponse, resolveName } from "./browser.ts";
 import { Silence, unlessAborted } from "./deadline.ts";
 import { isHidden } from "./hidden_hosts.ts";
-import { isAboutTheAddress, PROXIED, undecodable, unresolved, wordsFor } from "./network_errors.ts";
+import { isAboutTheAddress, PROXIED, unresolved, wordsFor, wordsForBody } from "./network_errors.ts";
 import { RequestWatch, type WatchedRequest } from "./request_watch.ts";
 
 const CONNECT_MS = 15_000;
@@ -184,8 +184,7 @@ export class GuardedRequests {
       if (piece === "broken") {
         hooks.signal.throwIfAborted();
         silence.signal.throwIfAborted();
-        const error = await watched.error.within(WORD_MS);
-        refused = error === null && head.encoding !== "identity" ? undecodable() : wordsFor(error, hop.url);
+        refused = wordsForBody(await watched.error.within(WORD_MS), head.encoding, hop.url);
       } else if (piece === "end") {
         break;
       } else {

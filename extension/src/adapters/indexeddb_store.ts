@@ -143,7 +143,7 @@ export class IndexedDbStore {
       if (entry === null || item.kind === "note") return entry;
       const after: LogEntry = {
         ...entry,
-        outcome: ack.outcome === "noted" ? "failed" : ack.outcome,
+        outcome: ack.outcome,
         reason: ack.outcome,
         detail: ack.reason.slice(0, DETAIL_CHARACTERS),
         reward: ack.reward,

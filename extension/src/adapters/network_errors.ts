@@ -17,6 +17,8 @@ export const PROXIED: NotFetched = {
   sign: "proxy",
 };
 
+const ABORTED = "NS_ERROR_ABORT";
+
 type Words = (url: AllowedUrl) => NotFetched;
 
 const silent: Words = ({ host }) => failure("timeout", `${host} was silent for too long`);
@@ -47,6 +49,7 @@ const FIREFOX: readonly (readonly [RegExp, Words])[] = [
   [/ERROR_(UNKNOWN_)?PROXY_.*/, () => PROXIED],
   [/ERROR_NET_TIMEOUT.*/, silent],
   [/ERROR_(CONNECTION_REFUSED|OFFLINE|CONNECTION_TIMEOUT|SOCKET_.*|PORT_ACCESS_NOT_ALLOWED)/, unconnected],
+  // Before a response: another extension. Later: the browser itself, as when its network changes.
   [/ERROR_ABORT/, ({ host }) => blocked(`another extension of this browser blocks ${host}`)],
   [/ERROR_INVALID_CONTENT_ENCODING/, () => undecodable()],
   [/.*/, brokenOff],
@@ -57,11 +60,6 @@ export function unresolved({ host }: AllowedUrl): NotFetched {
   return failure("dns_failed", `the name ${host} does not resolve`);
 }
 
-/** The words for a body whose encoding does not hold. */
-export function undecodable(): NotFetched {
-  return failure("body_corrupt", "the body's data is damaged");
-}
-
 /** Whether Chromium ended a request because of the address it connected to: not public, or a proxy's. */
 export function isAboutTheAddress(error: string): boolean {
   return /^net::ERR_(FAILED|INCONSISTENT_IP_ADDRESS_SPACE|BLOCKED_BY_(LOCAL|PRIVATE)_NETWORK_ACCESS_CHECKS)$/.test(
@@ -69,7 +67,13 @@ export function isAboutTheAddress(error: string): boolean {
   );
 }
 
-/** Put an error into the protocol's words; null where the browser did not name it. */
+/** The words for a body that broke off. Firefox names no error where it cannot decode a body. */
+export function wordsForBody(error: string | null, encoding: string, url: AllowedUrl): NotFetched {
+  if (error === null && encoding !== "identity") return undecodable();
+  return error === ABORTED ? brokenOff(url) : wordsFor(error, url);
+}
+
+/** Put an error into the protocol's words; `error` null: the browser did not name it. */
 export function wordsFor(error: string | null, url: AllowedUrl): NotFetched {
   if (error === null) return brokenOff(url);
   const [, browser, name] = /^(net::ERR_|NS_)([A-Z0-9_]+)$/.exec(error) ?? [];
@@ -79,6 +83,10 @@ export function wordsFor(error: string | null, url: AllowedUrl): NotFetched {
   const table = browser === "NS_" ? FIREFOX : CHROMIUM;
   const [, words] = table.find(([pattern]) => pattern.exec(name)?.[0] === name) ?? [];
   return (words ?? brokenOff)(url);
+}
+
+function undecodable(): NotFetched {
+  return failure("body_corrupt", "the body's data is damaged");
 }
 
 function failure(reason: NotFetched["reason"], detail: string): NotFetched {

@@ -7,7 +7,7 @@ import {
   DispatcherUnreachable,
   DispatcherUntrusted,
 } from "../node/errors.ts";
-import { MalformedMessage, NotForMe, ProtocolError, UnsupportedVersion } from "../protocol/errors.ts";
+import { MalformedMessage, NotForMe, ProtocolError, SessionViolation, UnsupportedVersion } from "../protocol/errors.ts";
 import type { Signer } from "../protocol/keys.ts";
 import { LIMITS } from "../protocol/limits.ts";
 import { decodeFromDispatcher, encodeMessage, type FromDispatcher, type FromNode } from "../protocol/messages.ts";
@@ -18,39 +18,49 @@ import type { Certificate, Challenge, Hello, SessionError, Welcome } from "../pr
 const HANDSHAKE_MS = 15_000;
 const SHORTEST_PING_MS = 1_000;
 const DETAIL_CHARACTERS = 300;
-const MOST_FRAMES_WAITING = 1_000;
+const CODE_CHARACTERS = 100;
+/** What a dispatcher may send ahead of what is taken: frames, and their bytes. */
+const MOST_FRAMES_WAITING = 20_000;
+const MOST_BYTES_WAITING = 4 * LIMITS.BINARY_FRAME_BYTES;
 const MOST_BUFFERED_BYTES = 2 * LIMITS.BINARY_FRAME_BYTES;
 const BUFFER_LOOK_MS = 50;
 
 type Frame = string | ArrayBuffer;
 
-/** Everything needed to open a session. `awake` is called beside every ping, so that the browser keeps the worker. */
+/**
+ * Everything needed to open a session. Where `signal` is aborted, at whatever stage, the session closes and says nothing
+ * more. `awake` is called beside every ping, so that the browser keeps the worker.
+ */
 export interface SessionOptions {
   readonly dispatcher: DispatcherUrl;
   readonly root_key: string | null;
   readonly signer: Signer;
   readonly helloFor: (challenge: Challenge) => Hello;
   readonly awake: () => void;
+  readonly signal: AbortSignal;
 }
 
-/** Frames as they arrive, in order; null is the end. Owned by one session. */
+/** Frames as they arrive, in order. Owned by one session. */
 class Inbox {
-  private readonly frames: (Frame | null)[] = [];
-  private wake: (() => void) | null = null;
+  private frames: Frame[] = [];
+  private bytes = 0;
+  private isEnded = false;
+  private isFlooded = false;
+  private wake = (): void => undefined;
 
   constructor(private readonly socket: WebSocket) {
     socket.addEventListener("message", (event: MessageEvent<Frame>) => this.put(event.data));
-    socket.addEventListener("close", () => this.put(null));
-    socket.addEventListener("error", () => this.put(null));
+    socket.addEventListener("close", () => this.end());
+    socket.addEventListener("error", () => this.end());
   }
 
   /** The next frame, null where the connection ended; DispatcherUnreachable after `silence_ms` without one. */
   async next(silence_ms: number): Promise<Frame | null> {
     const deadline = Date.now() + silence_ms;
-    while (this.frames.length === 0) {
+    while (this.frames.length === 0 && !this.isEnded) {
       const left_ms = deadline - Date.now();
       if (left_ms <= 0) {
-        this.socket.close();
+        this.close();
         throw new DispatcherUnreachable(`nothing was heard of the dispatcher for ${silence_ms} ms`);
       }
       await new Promise<void>((resolve) => {
@@ -60,15 +70,32 @@ class Inbox {
           resolve();
         };
       });
-      this.wake = null;
     }
-    return this.frames.shift() ?? null;
+    if (this.isFlooded) throw new DispatcherRefused("the dispatcher sends more than this browser takes in");
+    const frame = this.frames.shift() ?? null;
+    if (frame !== null) this.bytes -= sizeOf(frame);
+    return frame;
   }
 
-  private put(frame: Frame | null): void {
-    if (this.frames.length >= MOST_FRAMES_WAITING) this.socket.close();
-    else this.frames.push(frame);
-    this.wake?.();
+  /** Close the connection; what came and was not taken is dropped. */
+  close(): void {
+    this.frames = [];
+    this.end();
+    this.socket.close();
+  }
+
+  private put(frame: Frame): void {
+    if (this.isEnded) return;
+    this.frames.push(frame);
+    this.bytes += sizeOf(frame);
+    this.isFlooded = this.frames.length > MOST_FRAMES_WAITING || this.bytes > MOST_BYTES_WAITING;
+    if (this.isFlooded) this.close();
+    else this.wake();
+  }
+
+  private end(): void {
+    this.isEnded = true;
+    this.wake();
   }
 }
 
@@ -86,12 +113,16 @@ export class WebSocketSession {
 
   /** Dial, prove this node's key, and return when the dispatcher welcomes it; DispatcherError otherwise. */
   static async open(options: SessionOptions): Promise<WebSocketSession> {
-    const socket = await dial(options.dispatcher);
+    options.signal.throwIfAborted();
+    const socket = new WebSocket(options.dispatcher.url);
+    socket.binaryType = "arraybuffer";
+    const inbox = new Inbox(socket);
     const state = new Session();
+    options.signal.addEventListener("abort", () => inbox.close(), { once: true });
     try {
-      const inbox = new Inbox(socket);
+      await opened(socket, options.dispatcher);
       const challenge = await expect(inbox, state, "challenge");
-      const certificate = await check(challenge, options);
+      const certificate = await certificateOf(challenge, options);
       const hello = await answerChallenge(challenge, options.helloFor(challenge), options.signer);
       state.on("node", "hello");
       socket.send(toBytes(hello));
@@ -100,24 +131,25 @@ export class WebSocketSession {
       session.keepAlive(options.awake);
       return session;
     } catch (error) {
-      socket.close();
-      throw error;
+      if (error instanceof ProtocolError) tell(socket, state, error);
+      inbox.close();
+      throw error instanceof ProtocolError ? explained(error, options.dispatcher) : error;
     }
   }
 
   /** Send a message; nothing happens where the connection is gone, which shows in `frames`. */
   send(message: FromNode): void {
-    if (this.socket.readyState !== WebSocket.OPEN) return;
+    if (!this.isOpen) return;
     this.state.on("node", message.type);
     this.socket.send(encodeMessage(message));
   }
 
   /** Send a record statement with its body, once the frames before it have mostly left. */
   async sendResult(frame: Uint8Array<ArrayBuffer>): Promise<void> {
-    while (this.socket.readyState === WebSocket.OPEN && this.socket.bufferedAmount > MOST_BUFFERED_BYTES) {
+    while (this.isOpen && this.socket.bufferedAmount > MOST_BUFFERED_BYTES) {
       await new Promise((resolve) => setTimeout(resolve, BUFFER_LOOK_MS));
     }
-    if (this.socket.readyState !== WebSocket.OPEN) return;
+    if (!this.isOpen) return;
     this.state.on("node", "record");
     this.socket.send(frame);
   }
@@ -136,15 +168,19 @@ export class WebSocketSession {
 
   /** Tell the dispatcher what it sent wrong and close; returns the error to throw. */
   fail(error: ProtocolError): DispatcherRefused {
-    this.send({ type: "error", code: error.code, detail: error.message.slice(0, DETAIL_CHARACTERS) });
+    tell(this.socket, this.state, error);
     this.close();
     return new DispatcherRefused(`the dispatcher sent what the protocol does not admit: ${error.message}`);
   }
 
-  /** Close the connection. */
+  /** Close the connection: `frames` ends at once, also where the dispatcher does not answer the close. */
   close(): void {
     clearInterval(this.timer);
-    this.socket.close();
+    this.inbox.close();
+  }
+
+  private get isOpen(): boolean {
+    return isOpen(this.socket, this.state);
   }
 
   private decoded(frame: Frame): FromDispatcher | Statement {
@@ -169,59 +205,62 @@ export class WebSocketSession {
   private keepAlive(awake: () => void): void {
     const interval_ms = Math.max(SHORTEST_PING_MS, Math.min(this.welcome.ping_interval_ms, LIMITS.PING_INTERVAL_MS));
     this.timer = setInterval(() => {
+      if (!this.isOpen || Date.now() >= this.certificate.not_after_ms) return this.close();
       awake();
-      if (this.socket.readyState !== WebSocket.OPEN) clearInterval(this.timer);
-      else if (Date.now() >= this.certificate.not_after_ms) this.close();
-      else this.send({ type: "ping", time_ms: Date.now() });
+      this.send({ type: "ping", time_ms: Date.now() });
     }, interval_ms);
   }
 }
 
-async function dial(dispatcher: DispatcherUrl): Promise<WebSocket> {
-  const socket = new WebSocket(dispatcher.url);
-  socket.binaryType = "arraybuffer";
+/** Resolves when the connection stands. DispatcherUnreachable where none comes. */
+async function opened(socket: WebSocket, { audience }: DispatcherUrl): Promise<void> {
   await new Promise<void>((resolve, reject) => {
-    const timer = setTimeout(() => {
-      socket.close();
-      reject(new DispatcherUnreachable(`${dispatcher.audience} does not answer within ${HANDSHAKE_MS} ms`));
-    }, HANDSHAKE_MS);
-    const opened = () => {
+    const late = `${audience} does not answer within ${HANDSHAKE_MS} ms`;
+    const timer = setTimeout(() => reject(new DispatcherUnreachable(late)), HANDSHAKE_MS);
+    const stand = () => {
       clearTimeout(timer);
       resolve();
     };
-    const failed = () => {
+    const fall = () => {
       clearTimeout(timer);
-      reject(new DispatcherUnreachable(`no connection to ${dispatcher.audience}`));
+      reject(new DispatcherUnreachable(`no connection to ${audience}`));
     };
-    socket.addEventListener("open", opened, { once: true });
-    socket.addEventListener("error", failed, { once: true });
-    socket.addEventListener("close", failed, { once: true });
+    socket.addEventListener("open", stand, { once: true });
+    socket.addEventListener("error", fall, { once: true });
+    socket.addEventListener("close", fall, { once: true });
   });
-  return socket;
 }
 
-async function check(challenge: Challenge, options: SessionOptions): Promise<Certificate> {
-  const { dispatcher, root_key } = options;
-  const certificate = await holding(challenge, dispatcher);
-  if (root_key !== null && certificate.root_key !== root_key) {
-    throw new DispatcherUntrusted(
-      `the root key of ${dispatcher.audience} is ${certificate.root_key}, but this browser trusts ${root_key}`,
-    );
-  }
-  return certificate;
+/** An `error` of either side is the last message of a session, though its connection still stands for a moment. */
+function isOpen(socket: WebSocket, state: Session): boolean {
+  return socket.readyState === WebSocket.OPEN && state.state !== "closed";
 }
 
-async function holding(challenge: Challenge, dispatcher: DispatcherUrl): Promise<Certificate> {
-  try {
-    return await openChallenge(challenge, { audience: dispatcher.audience, root_key: null, now_ms: Date.now() });
-  } catch (error) {
-    if (error instanceof UnsupportedVersion) throw new DispatcherNewer(error.message);
-    if (error instanceof NotForMe) throw new DispatcherRefused(`${error.message}; give the dispatcher's own address`);
-    if (error instanceof ProtocolError) {
-      throw new DispatcherRefused(`the challenge of ${dispatcher.audience} does not hold: ${error.message}`);
-    }
-    throw error;
-  }
+/** Tell the dispatcher what it sent wrong (PROTOCOL.md, section 6.7); nothing may be said afterwards. */
+function tell(socket: WebSocket, state: Session, error: ProtocolError): void {
+  if (!isOpen(socket, state)) return;
+  state.on("node", "error");
+  const detail = error.message.slice(0, DETAIL_CHARACTERS);
+  socket.send(encodeMessage({ type: "error", code: error.code, detail }));
+}
+
+/** A challenge that holds, but for the root that certifies it. */
+class OtherRoot extends NotForMe {}
+
+/** The certificate of a challenge that holds. OtherRoot where it is not of the root that this browser remembers. */
+async function certificateOf(challenge: Challenge, { dispatcher, root_key }: SessionOptions): Promise<Certificate> {
+  const { audience } = dispatcher;
+  const certificate = await openChallenge(challenge, { audience, root_key: null, now_ms: Date.now() });
+  if (root_key === null || certificate.root_key === root_key) return certificate;
+  throw new OtherRoot(`the root key of ${audience} is ${certificate.root_key}, but this browser trusts ${root_key}`);
+}
+
+/** Why no session was opened, by what the owner has to do about it. */
+function explained(error: ProtocolError, { audience }: DispatcherUrl): DispatcherError {
+  if (error instanceof OtherRoot) return new DispatcherUntrusted(error.message);
+  if (error instanceof UnsupportedVersion) return new DispatcherNewer(error.message);
+  if (error instanceof NotForMe) return new DispatcherRefused(`${error.message}; give the dispatcher's own address`);
+  return new DispatcherRefused(`the handshake with ${audience} does not hold: ${error.message}`);
 }
 
 interface Expected {
@@ -229,24 +268,25 @@ interface Expected {
   readonly welcome: Welcome;
 }
 
+/** The message that must come next. ProtocolError for another, DispatcherError where the dispatcher ended the session. */
 async function expect<Name extends keyof Expected>(inbox: Inbox, state: Session, name: Name): Promise<Expected[Name]> {
   const frame = await inbox.next(HANDSHAKE_MS);
   if (frame === null) throw new DispatcherUnreachable(`the dispatcher closed the connection instead of a ${name}`);
-  try {
-    if (typeof frame !== "string") throw new MalformedMessage(`expected a ${name}`);
-    const message = decodeFromDispatcher(frame);
-    state.on("dispatcher", message.type);
-    if (message.type === "error") throw refused(message);
-    if (message.type === name) return message as Expected[Name];
-  } catch (error) {
-    if (!(error instanceof ProtocolError)) throw error;
-    throw new DispatcherRefused(`the dispatcher sent what the protocol does not admit: ${error.message}`);
-  }
-  throw new DispatcherRefused(`expected a ${name} of the dispatcher`);
+  if (typeof frame !== "string") throw new MalformedMessage(`expected a ${name}`);
+  const message = decodeFromDispatcher(frame);
+  state.on("dispatcher", message.type);
+  if (message.type === "error") throw refused(message);
+  if (message.type === name) return message as Expected[Name];
+  throw new SessionViolation(`expected a ${name} of the dispatcher`);
 }
 
 function refused(message: SessionError): DispatcherError {
   const detail = message.detail === "" ? "" : `: ${message.detail.slice(0, DETAIL_CHARACTERS)}`;
   if (message.code === "unsupported_version") return new DispatcherNewer(`the dispatcher asks for an update${detail}`);
-  return new DispatcherRefused(`the dispatcher ended the session, ${message.code.slice(0, 100)}${detail}`);
+  const code = message.code.slice(0, CODE_CHARACTERS);
+  return new DispatcherRefused(`the dispatcher ended the session, ${code}${detail}`, code);
+}
+
+function sizeOf(frame: Frame): number {
+  return typeof frame === "string" ? frame.length : frame.byteLength;
 }

@@ -17,8 +17,16 @@ export class DispatcherUnreachable extends DispatcherError {
   override readonly name = "DispatcherUnreachable";
 }
 
+/** `code` is that of the dispatcher's own error (PROTOCOL.md, section 7); empty where it sent none. */
 export class DispatcherRefused extends DispatcherError {
   override readonly name = "DispatcherRefused";
+
+  constructor(
+    message: string,
+    readonly code: string = "",
+  ) {
+    super(message);
+  }
 }
 
 export class DispatcherUntrusted extends DispatcherError {

@@ -9,6 +9,7 @@ export type Outcome =
   | "duplicate"
   | "stale"
   | "rejected"
+  | "noted"
   | "failed"
   | "refused"
   | "cancelled";

@@ -146,7 +146,7 @@ describe("an acknowledgement", () => {
     ["duplicate", "duplicate", 1],
     ["stale", "stale", 0],
     ["rejected", "rejected", 0],
-    ["noted", "failed", 0],
+    ["noted", "noted", 0],
   ] as const)("%s is kept with its reason", async (outcome, logged, stored) => {
     await sent(1);
     const ack = ackOf(1, { outcome, reason: "x".repeat(600), reward: 0, log_index: null });
