@@ -61,10 +61,12 @@ export class Formats {
     }).format(decimalOf(base_units));
   }
 
-  /** An amount of tokens in at most five digits, for narrow places; never more than it is. */
+  /** An amount of tokens in at most five digits and four decimals, for narrow places; never more than it is. */
   tokensBriefly(base_units: number): string {
     return new Intl.NumberFormat(this.locale, {
       maximumSignificantDigits: 5,
+      maximumFractionDigits: 4,
+      roundingPriority: "lessPrecision",
       roundingMode: "trunc",
     }).format(decimalOf(base_units));
   }

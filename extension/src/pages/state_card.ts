@@ -31,7 +31,8 @@ export class StateCard {
   readonly #headline = element("p", { class: "state-headline" });
   readonly #reason = element("p", { class: "state-reason" });
   readonly #button: HTMLButtonElement;
-  readonly #live = element("p", { class: "visually-hidden", role: "status" });
+  readonly #said = [element("p"), element("p")] as const;
+  readonly #live = element("div", { class: "visually-hidden", role: "status" }, ...this.#said);
   #action: Action | null = null;
   #shown = "";
 
@@ -68,7 +69,8 @@ export class StateCard {
     const identity = JSON.stringify([headline, nameOf(reason)]);
     if (identity !== this.#shown) {
       this.#shown = identity;
-      setText(this.#live, `${say(headline, now)}. ${say(reason, now)}`);
+      setText(this.#said[0], say(headline, now));
+      setText(this.#said[1], say(reason, now));
     }
     this.#action = action;
     if (action !== null) setText(this.#button, t(action.label));

@@ -1,6 +1,6 @@
 /** One plot of bars as inline SVG, with the same numbers as a table. */
 import { element, fill, setText, svgElement } from "../dom.ts";
-import { t } from "../text.ts";
+import { formats, t } from "../text.ts";
 import { scaleEnd, type TimeBar } from "./time_bars.ts";
 
 const BAR_WIDTH = 10;
@@ -48,13 +48,14 @@ export class BarPlot {
 
   constructor(private readonly kind: PlotKind) {
     this.values = kind.series.map(() => element("span", { class: "number" }));
+    const isOne = kind.series.length === 1;
     const legend = kind.series.map((series, index) =>
       element(
         "li",
         {},
         element("span", { class: `swatch ${SVG_OF_SERIES[index] ?? ""}` }),
-        `${series.name} `,
-        this.values[index] ?? null,
+        isOne ? series.name : `${series.name} `,
+        !isOne && (this.values[index] ?? null),
       ),
     );
     const heads = ["", ...kind.series.map((series) => series.name)].map((name, index) =>
@@ -106,7 +107,7 @@ export class BarPlot {
     const total = sums.reduce((sum, value) => sum + value, 0);
     const most = Math.max(0, ...sums);
     const end = scaleEnd(most, kind.least);
-    for (const [index, text] of [kind.format(end), kind.format(end / 2), kind.format(0)].entries()) {
+    for (const [index, text] of [kind.format(end), kind.format(end / 2), formats.number(0)].entries()) {
       const mark = this.scale.children[index] ?? this.scale.appendChild(element("span"));
       setText(mark, text);
     }

@@ -10,6 +10,8 @@ export interface Board {
   announce(words: string): void;
   /** Read the state and show it to every section; resolves when the page shows it. */
   refresh(): Promise<void>;
+  /** Have a section show what the store has; a store that cannot be read is told of above all sections. */
+  reload(section: Section): Promise<void>;
   /** Everything is about to be erased: nothing is read from now on, so that nothing comes into being again. */
   end(): Promise<void>;
 }
@@ -18,7 +20,10 @@ export interface Board {
 export interface Section {
   /** Show the state: at the start, and after every change of it. */
   showState?(state: OwnerState): void;
-  /** Show what the store has: when the section comes into view, and at most twice a second when the log has changed. */
+  /**
+   * Show what the store has: when the section comes into view, at most twice a second when the log has changed, and every
+   * quarter of an hour. Rejects where the store does.
+   */
   showLog?(): Promise<void>;
   /** The clock moved on; called every second while the section is in view. */
   showTime?(now: Date): void;

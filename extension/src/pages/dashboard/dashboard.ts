@@ -22,6 +22,8 @@ import { needsBackup, WalletSection } from "./wallet.ts";
 
 const LOG_EVERY_MS = 500;
 const TICK_MS = 1_000;
+/** In every time zone an hour, and so a day, begins at a quarter of an hour of UTC. */
+const QUARTER_MS = 900_000;
 
 const NAMES = [
   "overview",
@@ -55,6 +57,7 @@ class Dashboard implements Board {
   private inView: SectionName = "overview";
   private following: Promise<void> | null = null;
   private isStale = false;
+  private quarter = Math.floor(Date.now() / QUARTER_MS);
   private hasEnded = false;
 
   constructor() {
@@ -78,13 +81,16 @@ class Dashboard implements Board {
     onStateChanged(() => void this.refresh());
     new BroadcastChannel(JOURNAL_CHANNEL).addEventListener("message", () => this.logChanged());
     await this.refresh();
+    // What is hidden can neither be scrolled to nor have the focus.
+    document.body.hidden = false;
     this.go(false);
     window.addEventListener("hashchange", () => this.go(true));
+    // Browsers leave a link that has the focus where the smallest part of it can be seen.
+    byId("nav", HTMLElement).addEventListener("focusin", ({ target }) => reveal(target));
     byId("skip", HTMLAnchorElement).addEventListener("click", (event) => {
       event.preventDefault();
       byId(`${this.inView}-title`, HTMLElement).focus();
     });
-    document.body.hidden = false;
     setInterval(() => this.tick(), TICK_MS);
   }
 
@@ -138,10 +144,10 @@ class Dashboard implements Board {
   /** The overview's state stands on top of every section, so it is always kept up to date. */
   private async showLog(): Promise<void> {
     const wanted = new Set<Section>([this.overview, ...this.sections[this.inView]]);
-    await Promise.all([...wanted].map((section) => this.showLogOf(section)));
+    await Promise.all([...wanted].map((section) => this.reload(section)));
   }
 
-  private async showLogOf(section: Section): Promise<void> {
+  async reload(section: Section): Promise<void> {
     const fault = byId("store-fault", HTMLElement);
     try {
       await section.showLog?.();
@@ -156,6 +162,9 @@ class Dashboard implements Board {
   private tick(): void {
     if (this.hasEnded || document.hidden) return;
     const now = new Date();
+    const quarter = Math.floor(now.getTime() / QUARTER_MS);
+    if (quarter !== this.quarter) this.logChanged();
+    this.quarter = quarter;
     for (const section of new Set<Section>([this.overview, ...this.sections[this.inView]])) section.showTime?.(now);
   }
 
@@ -171,7 +180,7 @@ class Dashboard implements Board {
       if (link.hash === `#${name}`) link.setAttribute("aria-current", "page");
       else link.removeAttribute("aria-current");
     }
-    document.querySelector(".board-nav [aria-current]")?.scrollIntoView({ block: "nearest", inline: "nearest" });
+    reveal(document.querySelector(".board-nav [aria-current]"));
     document.title = t("dashboard_title_of", t(`dashboard_${name}`));
     const heading = byId(part?.heading ?? `${name}-title`, HTMLElement);
     if (isMove || part !== undefined) {
@@ -180,6 +189,10 @@ class Dashboard implements Board {
     }
     void this.showLog();
   }
+}
+
+function reveal(target: EventTarget | null): void {
+  if (target instanceof Element) target.scrollIntoView({ block: "nearest", inline: "nearest" });
 }
 
 applyText(document);

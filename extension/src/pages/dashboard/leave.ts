@@ -1,16 +1,18 @@
 /** Leaving: the permission is given back, everything kept here is erased, and the extension can be removed. */
-import { eraseState, uninstall, withdrawPermission } from "../../adapters/browser.ts";
+import { eraseState, uninstall } from "../../adapters/browser.ts";
 import { IndexedDbStore } from "../../adapters/indexeddb_store.ts";
+import { whileNoNodeRuns } from "../../adapters/node_lock.ts";
 import type { OwnerState, WalletChoice } from "../../node/owner_state.ts";
 import { byId, element, fill } from "../dom.ts";
 import { t } from "../text.ts";
 import type { Board, Section } from "./board.ts";
 import { askOwner } from "./owner_dialog.ts";
+import { permissionRefusal } from "./privacy.ts";
 import { SaveMark, wordsOf } from "./save_mark.ts";
 import { hasOwnWallet } from "./wallet.ts";
 
-/** For how long a node that is being stopped may still write its last words into the state. */
-const LAST_WORDS_MS = 1_000;
+/** How long the node may take to stop: it hands back what it has in hand. */
+const STOP_MS = 20_000;
 
 export class LeaveSection implements Section {
   private readonly mark: SaveMark;
@@ -54,31 +56,27 @@ export class LeaveSection implements Section {
       danger: true,
     });
     if (!isSure) return;
-    let permissionFault = "";
-    try {
-      await withdrawPermission();
-    } catch (error) {
-      permissionFault = wordsOf(error);
-    }
+    const refusal = await permissionRefusal();
     try {
       await this.erase();
     } catch (error) {
       this.mark.showFault(t("dashboard_erase_failed", wordsOf(error)));
       return;
     }
-    this.showErased(permissionFault);
+    this.showErased(refusal);
   }
 
-  /** Without the owner's consent in the state the node stops; what it still writes then is erased, too. */
+  /** Without the owner's consent in the state the node stops; what it still wrote until then is erased, too. */
   private async erase(): Promise<void> {
     await eraseState();
     await this.board.end();
-    await IndexedDbStore.erase();
-    await new Promise((resolve) => setTimeout(resolve, LAST_WORDS_MS));
-    await eraseState();
+    await whileNoNodeRuns(async () => {
+      await IndexedDbStore.erase();
+      await eraseState();
+    }, STOP_MS);
   }
 
-  private showErased(permissionFault: string): void {
+  private showErased(refusal: string | null): void {
     const place = element("p", { class: "save-mark", role: "status" });
     const kept = new SaveMark(place, null);
     const click = (): void => void uninstall().catch(() => kept.show(t("dashboard_uninstall_kept")));
@@ -90,12 +88,7 @@ export class LeaveSection implements Section {
         { class: "card stack" },
         title,
         element("p", {}, t("dashboard_erased_what")),
-        permissionFault !== "" &&
-          element(
-            "p",
-            { class: "notice", "data-tone": "attention" },
-            t("dashboard_erased_permission", permissionFault),
-          ),
+        refusal !== null && element("p", { class: "notice", "data-tone": "attention" }, refusal),
         element(
           "div",
           { class: "row" },

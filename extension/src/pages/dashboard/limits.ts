@@ -9,7 +9,7 @@ import { setFault } from "./field_fault.ts";
 import { BYTES_A_MEGABYTE, LARGEST_DAILY_JOBS, LARGEST_DAILY_MEGABYTES, readWhole } from "./limit_values.ts";
 import { SaveMark } from "./save_mark.ts";
 
-const DAYS_A_MONTH = 30;
+const DAYS_A_MONTH = 31;
 
 /** A number the owner types. `unit` of the number are one unit of the rule; `standard` is set when a limit is switched on. */
 interface Cap {
@@ -123,7 +123,11 @@ class CapField implements Section {
       "aria-describedby": `${id}-hint ${id}-fault`,
       on: { change: () => void this.applyNumber() },
     });
-    this.none = element("input", { type: "checkbox", on: { change: () => void this.applyNone() } });
+    this.none = element("input", {
+      type: "checkbox",
+      "aria-labelledby": `${id}-label ${id}-none`,
+      on: { change: () => void this.applyNone() },
+    });
     const place = element("p", { class: "save-mark" });
     this.mark = new SaveMark(place, board);
     byId("caps", HTMLElement).append(
@@ -135,7 +139,8 @@ class CapField implements Section {
           "div",
           { class: "cap-row" },
           this.input,
-          cap.none !== null && element("label", { class: "check" }, this.none, element("span", {}, t(cap.none))),
+          cap.none !== null &&
+            element("label", { class: "check" }, this.none, element("span", { id: `${id}-none` }, t(cap.none))),
         ),
         this.hint,
         this.fault,

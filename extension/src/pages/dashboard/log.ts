@@ -27,6 +27,7 @@ const OUTCOMES: readonly Outcome[] = [
   "failed",
   "refused",
   "rejected",
+  "noted",
   "stale",
   "interrupted",
   "cancelled",
@@ -45,7 +46,7 @@ export class LogSection implements Section {
   private readonly newer = byId("log-newer", HTMLButtonElement);
   private readonly older = byId("log-older", HTMLButtonElement);
   private readonly exportButton = byId("log-export", HTMLButtonElement);
-  private readonly exportMark: SaveMark;
+  private readonly mark: SaveMark;
   private readonly body = element("tbody", { role: "rowgroup" });
   private readonly table: HTMLTableElement;
   private readonly empty = element("p", { class: "card soft", hidden: true });
@@ -63,7 +64,7 @@ export class LogSection implements Section {
   private isExporting = false;
 
   constructor(private readonly board: Board) {
-    this.exportMark = new SaveMark(byId("log-export-mark", HTMLElement), board);
+    this.mark = new SaveMark(byId("log-export-mark", HTMLElement), board);
     const heads = COLUMNS.map(({ label, number }) =>
       element("th", { role: "columnheader", scope: "col", class: number ? "number" : null }, t(label)),
     );
@@ -219,16 +220,21 @@ export class LogSection implements Section {
     return t("dashboard_log_range", formats.number(first), formats.number(first + count - 1));
   }
 
+  /** The row itself shows what is blocked; only a fault is told above the table. */
   private readonly actions: RowActions = {
-    block: async (site) => {
-      await changeRules(blockDomain(normaliseDomain(site)));
-      this.board.announce(t("popup_never_done", isolate(site)));
-    },
-    allow: async (site) => {
-      await changeRules(unblockDomain(normaliseDomain(site)));
-      this.board.announce(t("dashboard_undone"));
-    },
+    block: (site) => this.changeSite(blockDomain(normaliseDomain(site)), t("popup_never_done", isolate(site))),
+    allow: (site) => this.changeSite(unblockDomain(normaliseDomain(site)), t("dashboard_undone")),
   };
+
+  private async changeSite(edit: Parameters<typeof changeRules>[0], words: string): Promise<void> {
+    try {
+      await changeRules(edit);
+      await this.board.refresh();
+      this.board.announce(words);
+    } catch (error) {
+      this.mark.showFault(t("dashboard_not_saved", wordsOf(error)));
+    }
+  }
 
   private async exportAll(): Promise<void> {
     if (this.isExporting) return;
@@ -242,9 +248,9 @@ export class LogSection implements Section {
         setText(byId("log-export-mark", HTMLElement), t("dashboard_log_exporting", formats.number(written)));
       });
       download(file, csvName(new Date()));
-      this.exportMark.show(t("dashboard_log_exported", formats.number(count)));
+      this.mark.show(t("dashboard_log_exported", formats.number(count)));
     } catch (error) {
-      this.exportMark.showFault(t("dashboard_log_export_failed", wordsOf(error)));
+      this.mark.showFault(t("dashboard_log_export_failed", wordsOf(error)));
     }
     this.exportButton.removeAttribute("aria-disabled");
     this.isExporting = false;

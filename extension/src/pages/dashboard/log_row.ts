@@ -13,7 +13,6 @@ export const COLUMNS: readonly { readonly name: string; readonly label: MessageK
   { name: "time", label: "dashboard_log_time" },
   { name: "page", label: "dashboard_log_address" },
   { name: "outcome", label: "dashboard_log_outcome" },
-  { name: "purpose", label: "dashboard_log_purpose" },
   { name: "status", label: "dashboard_log_status", number: true },
   { name: "size", label: "dashboard_log_size", number: true },
   { name: "reward", label: "dashboard_log_reward", number: true },
@@ -29,6 +28,7 @@ const TONES: { readonly [Name in Outcome]: Tone } = {
   duplicate: "working",
   stale: "resting",
   rejected: "attention",
+  noted: "resting",
   failed: "attention",
   refused: "resting",
   cancelled: "resting",
@@ -51,6 +51,7 @@ export class LogRow {
   private readonly cells = new Map<string, HTMLTableCellElement>();
   private readonly url = element("summary", { class: "log-url" });
   private readonly more = element("dl", { class: "facts" });
+  private readonly purpose = element("span", { class: "log-purpose" });
   private readonly tag = element("span", { class: "tag" });
   private readonly why = element("span", { class: "log-why" });
   private readonly blocked = element("span", { class: "soft" });
@@ -84,12 +85,12 @@ export class LogRow {
     this.shown = shown;
     this.entry = entry;
     fill(this.cell("time"), element("time", { datetime: new Date(entry.started_ms).toISOString() }, logTime(entry)));
-    fill(this.url, ...urlParts(entry));
+    fill(this.url, urlElement(entry), this.purpose);
     fill(this.more, ...facts(entry));
     this.tag.dataset["tone"] = TONES[entry.outcome];
     setText(this.tag, t(`outcome_${entry.outcome}`));
     setText(this.why, outcomeWords(entry));
-    setText(this.cell("purpose"), purposeWords(entry.purpose));
+    setText(this.purpose, purposeWords(entry.purpose));
     this.showValue("status", entry.status === null ? "" : String(entry.status));
     this.showValue("size", entry.received_bytes === 0 ? "" : formats.bytes(entry.received_bytes));
     this.showValue("reward", entry.reward === 0 ? "" : formats.tokens(entry.reward));
@@ -125,19 +126,23 @@ export class LogRow {
   }
 }
 
-/** The host stands out: it says whose page it was. */
-function urlParts(entry: LogEntry): Child[] {
-  const at = entry.host === "" ? -1 : entry.url.indexOf(entry.host);
-  const split = at < 0 ? 0 : at + entry.host.length;
-  return [
-    element(
-      "bdi",
-      { dir: "ltr" },
-      at < 0 ? "" : entry.url.slice(0, at),
-      element("strong", {}, at < 0 ? "" : entry.host),
-      entry.url.slice(split),
-    ),
-  ];
+/** The host stands out: it says whose page it was. Lines break behind the signs that part an address. */
+function urlElement({ url, host }: LogEntry): HTMLElement {
+  const at = host === "" ? -1 : url.indexOf(host);
+  const split = at < 0 ? 0 : at + host.length;
+  const rest = plainUrl(url.slice(split)).split(/(?<=[/?&=])/);
+  return element(
+    "bdi",
+    { dir: "ltr" },
+    at < 0 ? "" : url.slice(0, at),
+    element("strong", {}, at < 0 ? "" : host),
+    ...rest.flatMap((part) => [part, element("wbr")]),
+  );
+}
+
+/** An address in which no character turns the direction of others: each is written as URLs write it. */
+function plainUrl(url: string): string {
+  return url.replace(/[\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]/g, encodeURIComponent);
 }
 
 /** The year only where it is another than this one. */
@@ -162,11 +167,11 @@ function facts(entry: LogEntry): Child[] {
           seconds,
         );
   const rows: [MessageKey, string | null][] = [
-    ["dashboard_log_hops", entry.hops.length === 0 ? null : entry.hops.join("\n")],
-    ["dashboard_log_final", entry.final_url === entry.url ? null : entry.final_url],
+    ["dashboard_log_hops", entry.hops.length === 0 ? null : entry.hops.map(plainUrl).join("\n")],
+    ["dashboard_log_final", entry.final_url === entry.url ? null : plainUrl(entry.final_url ?? "") || null],
     ["dashboard_log_took", took],
     ["dashboard_log_sent_bytes", entry.sent_bytes === 0 ? null : formats.bytes(entry.sent_bytes)],
-    ["dashboard_log_code", entry.reason === "" || entry.reason === entry.outcome ? null : entry.reason],
+    ["dashboard_log_code", entry.reason === "" || entry.reason === entry.outcome ? null : isolate(entry.reason)],
     ["dashboard_log_detail", entry.detail === "" ? null : isolate(entry.detail)],
     ["dashboard_log_job", `${entry.job_id} / ${entry.lease}`],
   ];

@@ -4,8 +4,8 @@ import type { Purpose } from "../../node/owner_state.ts";
 import type { FailureCode, RefusalCode } from "../../protocol/types.ts";
 import { isolate, type MessageKey, t } from "../text.ts";
 
-/** Codes of refusals and failures (PROTOCOL.md, section 5.2), and `noted`: a result that a site wants asked for later. */
-const REASONS: { readonly [Code in RefusalCode | FailureCode | "noted"]: MessageKey } = {
+/** Codes of refusals and failures (PROTOCOL.md, section 5.2). */
+const REASONS: { readonly [Code in RefusalCode | FailureCode]: MessageKey } = {
   bad_signature: "dashboard_reason_bad_signature",
   expired: "dashboard_reason_expired",
   not_for_me: "dashboard_reason_not_for_me",
@@ -28,7 +28,6 @@ const REASONS: { readonly [Code in RefusalCode | FailureCode | "noted"]: Message
   body_corrupt: "dashboard_reason_body_corrupt",
   too_many_redirects: "dashboard_reason_too_many_redirects",
   hop_refused: "dashboard_reason_hop_refused",
-  noted: "dashboard_reason_noted",
 };
 
 /** Purposes as the protocol names them, and as people do. */
@@ -62,6 +61,8 @@ export function outcomeWords(entry: Pick<LogEntry, "outcome" | "reason" | "detai
     case "failed":
     case "refused":
       return reasonWords(entry.reason);
+    case "noted":
+      return t("dashboard_reason_noted");
     case "rejected":
       return entry.detail === "" ? t("dashboard_why_rejected") : t("dashboard_why_rejected_for", isolate(entry.detail));
     default:

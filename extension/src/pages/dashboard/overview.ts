@@ -3,14 +3,15 @@ import { askForUpdate, BROWSER, openPage, requestPermission } from "../../adapte
 import { isAccepted } from "../../node/consent.ts";
 import type { UsageToday } from "../../node/journal.ts";
 import { isPaused, momentOf } from "../../node/owner_rules.ts";
-import type { Earnings, OwnerState } from "../../node/owner_state.ts";
+import type { Earnings, OwnerState, Pause } from "../../node/owner_state.ts";
 import { byId, element, fill, setText } from "../dom.ts";
 import { type Action, explain } from "../explain.ts";
 import { inOneHour, tomorrowMorning } from "../popup/pauses.ts";
+import { changeRules } from "../rules_change.ts";
 import { StateCard, toneSign } from "../state_card.ts";
 import { formats, type MessageKey, say, t, tCount } from "../text.ts";
 import type { Board, Section } from "./board.ts";
-import { SaveMark } from "./save_mark.ts";
+import { SaveMark, wordsOf } from "./save_mark.ts";
 
 type Stage = Exclude<keyof Earnings, "time_ms">;
 
@@ -32,7 +33,9 @@ export class OverviewSection implements Section {
   private usage: UsageToday | null = null;
 
   constructor(private readonly board: Board) {
-    this.card = new StateCard(byId("state", HTMLElement), (action) => void this.act(action));
+    this.card = new StateCard(byId("state", HTMLElement), (action) => {
+      this.act(action).catch((error) => this.mark.showFault(t("popup_failed", wordsOf(error))));
+    });
     this.mark = new SaveMark(byId("state-mark", HTMLElement), board);
     const clicks: readonly (readonly [string, () => number | null])[] = [
       ["pause-hour", () => inOneHour(new Date())],
@@ -40,7 +43,7 @@ export class OverviewSection implements Section {
       ["pause-off", () => null],
     ];
     for (const [id, until] of clicks) {
-      byId(id, HTMLButtonElement).addEventListener("click", () => void this.pause(until()));
+      byId(id, HTMLButtonElement).addEventListener("click", () => void this.setPause({ until_ms: until() }));
     }
     for (const stage of STAGES) {
       const amount = element("dd", { class: "headline number" });
@@ -103,21 +106,25 @@ export class OverviewSection implements Section {
         if (!(await requestPermission())) this.mark.showFault(t("dashboard_permission_refused"));
         return;
       case "resume":
-        await this.mark.saveRules((rules) => ({ ...rules, pause: null }), { words: t("dashboard_resumed") });
-        byId("pause-hour", HTMLButtonElement).focus();
-        return;
+        return this.setPause(null);
       case "update":
         if (BROWSER === "chrome") await askForUpdate();
         this.mark.show(t(BROWSER === "chrome" ? "popup_update_asked" : "popup_update_by_hand"));
     }
   }
 
-  /** The buttons go away where they have worked: the focus goes to the one that takes their place. */
-  private async pause(until_ms: number | null): Promise<void> {
-    const words =
-      until_ms === null ? t("dashboard_paused_off") : t("dashboard_paused_until", formats.moment(until_ms, new Date()));
-    const isSaved = await this.mark.saveRules((rules) => ({ ...rules, pause: { until_ms } }), { words });
-    if (isSaved) this.card.focus();
+  /** The buttons that were pressed go away: the focus goes to those that take their place. */
+  private async setPause(pause: Pause | null): Promise<void> {
+    try {
+      await changeRules((rules) => ({ ...rules, pause }));
+      await this.board.refresh();
+    } catch (error) {
+      this.mark.showFault(t("dashboard_not_saved", wordsOf(error)));
+      return;
+    }
+    this.mark.clear();
+    if (pause === null) byId("pause-hour", HTMLButtonElement).focus();
+    else this.card.focus();
   }
 
   private showToday(): void {

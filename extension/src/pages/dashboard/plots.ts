@@ -3,7 +3,7 @@ import { byId, setText } from "../dom.ts";
 import { formats, t } from "../text.ts";
 import { BarPlot, type PlotData } from "./bar_plot.ts";
 import type { Board, Section } from "./board.ts";
-import { dailyBars, earliestHour, HOUR_MS, hourlyBars, type TimeBar } from "./time_bars.ts";
+import { dailyBars, earliestHour, hourlyBars, type TimeBar } from "./time_bars.ts";
 
 /** A kilobyte, ten pages, a thousandth of a token: below these, a plot shows how little there is. */
 const LEAST = { bytes: 1_000, jobs: 10, reward: 1_000 } as const;
@@ -11,7 +11,6 @@ const LEAST = { bytes: 1_000, jobs: 10, reward: 1_000 } as const;
 export class PlotsSection implements Section {
   private readonly plots: readonly BarPlot[];
   private readonly span = byId("plot-span", HTMLFieldSetElement);
-  private shownHour = -1;
 
   constructor(private readonly board: Board) {
     this.plots = [
@@ -38,7 +37,7 @@ export class PlotsSection implements Section {
       }),
     ];
     byId("plots", HTMLElement).append(...this.plots.map((plot) => plot.figure));
-    this.span.addEventListener("change", () => void this.showLog());
+    this.span.addEventListener("change", () => void board.reload(this));
     const zone = new Intl.DateTimeFormat(formats.locale, { timeZoneName: "long" }).formatToParts(Date.now());
     const name = zone.find(({ type }) => type === "timeZoneName")?.value ?? "";
     setText(byId("plot-zone", HTMLElement), t("dashboard_plot_zone", name));
@@ -47,14 +46,9 @@ export class PlotsSection implements Section {
   async showLog(): Promise<void> {
     const now_ms = Date.now();
     const hours = await (await this.board.store()).hours(earliestHour(now_ms));
-    this.shownHour = Math.floor(now_ms / HOUR_MS);
     const byDay = this.span.querySelector<HTMLInputElement>("input:checked")?.value === "month";
     const data = byDay ? daily(dailyBars(hours, now_ms)) : hourly(hourlyBars(hours, now_ms));
     for (const plot of this.plots) plot.show(data);
-  }
-
-  showTime(now: Date): void {
-    if (Math.floor(now.getTime() / HOUR_MS) !== this.shownHour) void this.showLog();
   }
 }
 

@@ -4,7 +4,7 @@ import { isAccepted } from "../../node/consent.ts";
 import { MOST_ENTRIES } from "../../node/journal.ts";
 import type { OwnerState } from "../../node/owner_state.ts";
 import { byId, element, setText } from "../dom.ts";
-import { formats, type MessageKey, t } from "../text.ts";
+import { formats, isolate, type MessageKey, t } from "../text.ts";
 import type { Board, Section } from "./board.ts";
 import { SaveMark } from "./save_mark.ts";
 
@@ -22,6 +22,17 @@ const SENT: readonly (readonly [MessageKey, MessageKey])[] = [
   ["dashboard_sent_labs", "dashboard_sent_labs_means"],
   ["dashboard_sent_public", "dashboard_sent_public_means"],
 ];
+
+/** Give the permission back; why the browser keeps it, in words, or null where it is gone. */
+export async function permissionRefusal(): Promise<string | null> {
+  let why = "permissions.remove";
+  try {
+    await withdrawPermission();
+  } catch (error) {
+    why = error instanceof Error ? error.message : String(error);
+  }
+  return (await hasPermission()) ? t("dashboard_erased_permission", isolate(why)) : null;
+}
 
 export class PrivacySection implements Section {
   private readonly button = byId("permission-button", HTMLButtonElement);
@@ -64,14 +75,16 @@ export class PrivacySection implements Section {
   }
 
   private async withdraw(): Promise<void> {
-    await this.mark.save(async () => void (await withdrawPermission()), { words: t("dashboard_permission_withdrawn") });
+    const refusal = await permissionRefusal();
     await this.showPermission();
+    if (refusal === null) this.mark.show(t("dashboard_permission_withdrawn"));
+    else this.mark.showFault(refusal);
   }
 
   private async request(): Promise<void> {
-    const isGranted = await requestPermission();
-    if (isGranted) this.mark.show(t("dashboard_permission_granted"));
-    else this.mark.showFault(t("dashboard_permission_refused"));
+    await requestPermission().catch(() => false);
     await this.showPermission();
+    if (this.isPermitted) this.mark.show(t("dashboard_permission_granted"));
+    else this.mark.showFault(t("dashboard_permission_refused"));
   }
 }

@@ -27,6 +27,8 @@ export class SaveMark {
       await this.board?.refresh();
     } catch (error) {
       this.showFault(t("dashboard_not_saved", wordsOf(error)));
+      // Controls that were changed show again what holds.
+      void this.board?.refresh();
       return false;
     }
     this.show(options.words ?? t("dashboard_saved"), options);

@@ -61,7 +61,7 @@ export class WalletSection implements Section {
         { class: "card stack", "aria-labelledby": "wallet-now-title" },
         element("h2", { id: "wallet-now-title", tabindex: "-1" }, t("dashboard_wallet_now")),
         wallet === null ? element("p", {}, t("dashboard_wallet_none")) : this.walletFacts(wallet),
-        (this.hasOwnKey || wallet?.own === true) && this.keyButtons(wallet),
+        (this.hasOwnKey || wallet?.own === true) && this.keyButtons(wallet, needsBackup(state)),
         this.keyPlace,
       ),
     );
@@ -95,7 +95,7 @@ export class WalletSection implements Section {
     );
   }
 
-  private keyButtons(wallet: WalletChoice | null): HTMLElement {
+  private keyButtons(wallet: WalletChoice | null, isUrgent: boolean): HTMLElement {
     const isInUse = wallet?.own === true;
     const show = (): void => void this.showRecoveryKey();
     const use = (): void => void this.useOwn();
@@ -106,7 +106,11 @@ export class WalletSection implements Section {
       element(
         "div",
         { class: "row" },
-        element("button", { class: "button", type: "button", on: { click: show } }, t("dashboard_key_show")),
+        element(
+          "button",
+          { class: isUrgent ? "button primary" : "button", type: "button", on: { click: show } },
+          t("dashboard_key_show"),
+        ),
         !isInUse &&
           element("button", { class: "button", type: "button", on: { click: use } }, t("dashboard_wallet_use_own")),
       ),

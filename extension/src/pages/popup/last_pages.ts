@@ -8,7 +8,7 @@ import { siteOf } from "../site.ts";
 import { formats, isolate, t } from "../text.ts";
 
 /** How many pages are shown. */
-export const LAST_PAGES = 5;
+export const LAST_PAGES = 4;
 
 /** The list. Its buttons keep the focus when the list is made anew. */
 export class LastPages {
