@@ -43,8 +43,8 @@ class Report:
 
     @property
     def words(self) -> tuple[str, str, str]:
-        """Why there is no page: kind, reason, detail."""
-        return self.outcome["kind"], self.outcome.get("reason", ""), self.outcome.get("detail", "")
+        """Why there is no page: kind, reason, detail; or `page`."""
+        return self.outcome.get("kind", "page"), self.outcome.get("reason", ""), self.outcome.get("detail", "")
 
     @property
     def is_page(self) -> bool:

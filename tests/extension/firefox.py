@@ -179,6 +179,10 @@ class Firefox:
             self.extension_id,
         )
 
+    def install(self, archive: Path) -> None:
+        """Install an archive over the extension, as an update does where its version is higher."""
+        self._marionette.call("Addon:Install", path=str(archive.resolve()), temporary=False)
+
     def forget_names(self) -> None:
         """Empty the browser's cache of names, which keeps every answer for a minute."""
         self._marionette.privileged("Services.dns.clearCache(true)")

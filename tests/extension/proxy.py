@@ -42,7 +42,7 @@ class Proxy:
         methods = await reader.readexactly(1)
         await reader.readexactly(methods[0])
         writer.write(bytes([_SOCKS, 0]))
-        *_, kind = await reader.readexactly(4)
+        kind = (await reader.readexactly(4))[3]
         size = (await reader.readexactly(1))[0] if kind == _NAME else _ADDRESS_BYTES[kind]
         named = await reader.readexactly(size)
         (port,) = struct.unpack(">H", await reader.readexactly(2))

@@ -5,7 +5,7 @@
 /gzip/ANY /br/ANY       the page of /p/ANY, encoded (`/deflate/ANY` too)
 /status/CODE            an error page with this status
 /to?URL                 302 to URL; /to/CODE?URL another status; /loop/N a chain that leads to /loop/N+1 for ever
-/slow/SECONDS           the page after so many seconds; /late/SECONDS the head at once and the body so many seconds later
+/slow/SECONDS/ANY       the page after so many seconds; /late/SECONDS/ANY the head at once and the body so much later
 /drip/BYTES/SECONDS     so many bytes, one in each such interval
 /big/BYTES              random text without a Content-Length (chunked); /endless never ends
 /bomb/BYTES             gzip that unpacks to so many zeros; /bomb-br/BYTES brotli
@@ -92,10 +92,14 @@ class _Connection:
 
     async def serve(self) -> None:
         self._site.connections += 1
-        with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):
-            while await self._serve_one():
-                pass
-        self._writer.close()
+        try:
+            with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):
+                while await self._serve_one():
+                    pass
+            self._writer.close()
+        except asyncio.CancelledError:
+            self._writer.transport.abort()
+            raise
 
     async def _serve_one(self) -> bool:
         head = await self._reader.readuntil(b"\r\n\r\n")

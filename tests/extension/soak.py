@@ -9,14 +9,13 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from tests.extension.conftest import World, opening_world, reset
 from tests.extension.drills import Findings, all_sound, jobs_run, kill_run, restart_run, silence_run
 from tests.extension.sandbox import available
 from tests.extension.sharer import BROWSERS, BrowserName, missing
-from tests.extension.unattended import idle_run
+from tests.extension.unattended import idle_side_by_side
 
 
 def soak(
@@ -36,18 +35,8 @@ def soak(
             own = folder / f"{number}-{name}"
             own.mkdir()
             broken |= all_sound([run(name, own)])
-    return broken | all_sound(_idle(world, folder, names, idle_s))
-
-
-def _idle(world: World, folder: Path, names: Sequence[BrowserName], idle_s: float) -> list[Findings]:
-    def idle(name: BrowserName) -> Findings:
-        own = folder / f"idle-{name}"
-        own.mkdir()
-        return idle_run(world, name, own, seconds=idle_s)[0]
-
-    # Threads started here are in the same network.
-    with ThreadPoolExecutor(len(names)) as pool:
-        return list(pool.map(idle, names))
+    reset(world)
+    return broken | all_sound(idle_side_by_side(world, names, folder, seconds=idle_s))
 
 
 def main() -> int:

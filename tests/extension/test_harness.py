@@ -262,30 +262,6 @@ def test_a_page_is_shown_at_a_size_and_in_a_colour_scheme(world: World, name: st
             assert int.from_bytes(header[16:20]) == width
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_left_alone_the_extension_keeps_its_permission_and_its_alarms(world: World, name: str, tmp_path: Path) -> None:
-    with started(name, world, tmp_path) as browser:
-        view = browser.open("page.html")
-        browser.will_allow()
-        view.click("#allow")
-        until("the permission is there", lambda: view.evaluate(ALLOWED))
-        view.evaluate(f"chrome.storage.local.set({{ home: 'http://{NEWS}/home' }})")
-    world.site.reset()
-    with left_alone(name, world, tmp_path):
-        until(
-            "the worker woke by its alarm",
-            lambda: "/home?alarm" in [seen.target for seen in world.site.requests],
-            timeout_s=45,
-        )
-        assert world.site.requests[0].target == "/home?start=2"
-        commands = [Path(f"/proc/{pid}/cmdline").read_text() for pid in world.sandbox.processes()]
-    assert not any("remote-debugging" in command or "marionette" in command for command in commands)
-    assert {request.header("origin") for request in world.site.requests} == {None}
-    assert {question.name for question in world.names.asked} == {NEWS}
-    assert {sent.address for sent in world.wire.outside()} <= set(SITE_ADDRESSES)
-    until("every process ended", lambda: not world.sandbox.processes())
-
-
 @pytest.mark.skipif(find_firefox() is None, reason="there is no Firefox")
 @pytest.mark.parametrize("allow", [True, False])
 def test_firefox_asks_its_own_question(world: World, allow: bool, tmp_path: Path) -> None:

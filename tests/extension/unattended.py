@@ -2,7 +2,8 @@
 
 import contextlib
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import psutil
 from tests.extension import chromium, firefox
 from tests.extension.conftest import World
 from tests.extension.drills import Findings, name_hosts, urls
+from tests.extension.sandbox import SITE_ADDRESSES
 from tests.extension.sharer import DIST, BrowserName, build_of, dispatcher, sharer
 from tests.network.processes import Up, until
 
@@ -69,6 +71,22 @@ def bare(world: World, name: BrowserName, folder: Path) -> Iterator[psutil.Proce
         yield psutil.Process(process.pid)
 
 
+def idle_side_by_side(world: World, names: Sequence[BrowserName], folder: Path, *, seconds: float) -> list[Findings]:
+    """Leave browsers alone at the same time; nothing but the dispatcher and the sites of their jobs is talked to."""
+
+    def idle(name: BrowserName) -> Findings:
+        own = folder / f"idle-{name}"
+        own.mkdir()
+        return idle_run(world, name, own, seconds=seconds)[0]
+
+    # Threads started here are in the same network.
+    with ThreadPoolExecutor(len(names)) as pool:
+        findings = list(pool.map(idle, names))
+    strays = {sent.address for sent in world.wire.outside()} - set(SITE_ADDRESSES)
+    findings[0].problems += [f"something else was talked to: {address}" for address in strays]
+    return findings
+
+
 def idle_run(
     world: World, name: BrowserName, folder: Path, *, seconds: float, jobs: int = 3
 ) -> tuple[Findings, list[Usage]]:
@@ -89,6 +107,8 @@ def watch(up: Up, process: psutil.Process, findings: Findings, *, seconds: float
     until("the node is connected", lambda: up.state().nodes, timeout_s=60)
     time.sleep(min(10.0, seconds / 4))
     marks = [usage(process)]
+    with_debugger = [part for part in process.cmdline() if "remote-debugging" in part or "marionette" in part]
+    findings.problems += [f"not left alone: {part}" for part in with_debugger]
     session = up.state().nodes[0].connected_ms
     absent = changes = 0
     ended = time.monotonic() + seconds
