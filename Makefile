@@ -13,7 +13,7 @@ demo: $(STAMP) browser
 
 test: $(STAMP) $(NODE_STAMP) browser extension
 	$(NPM) test
-	$(BIN)/pytest -n 2 --dist loadfile $(ARGS)
+	$(BIN)/pytest -n 3 --dist loadfile $(ARGS)
 
 check: $(STAMP) $(NODE_STAMP)
 	$(BIN)/ruff format --check .
