@@ -5,7 +5,7 @@
  */
 
 import rules from "../../schema/rules-v1.json";
-import type { UrlRefusal } from "./urls.ts";
+import type { UrlRefusal } from "./refusal.ts";
 
 interface Address {
   readonly bits: 32 | 128;

@@ -10,24 +10,9 @@ import rules from "../../schema/rules-v1.json";
 import { checkAddress, isAddress } from "./addresses.ts";
 import { hasLoneSurrogate, toUtf8 } from "./bytes.ts";
 import { LIMITS } from "./limits.ts";
+import type { UrlReason, UrlRefusal } from "./refusal.ts";
 
-/** Why a URL or an address is refused. */
-export type UrlReason =
-  | "malformed"
-  | "too_long"
-  | "scheme"
-  | "userinfo"
-  | "port"
-  | "host_name"
-  | "private_address"
-  | "own_network"
-  | "zone_id";
-
-/** A URL or address that may not be used, and why, in words for its owner. */
-export interface UrlRefusal {
-  readonly reason: UrlReason;
-  readonly detail: string;
-}
+export type { UrlReason, UrlRefusal } from "./refusal.ts";
 
 /** A URL that may be asked for. `href` is normalised and has no fragment; `host` has no brackets. */
 export interface AllowedUrl {
