@@ -187,7 +187,7 @@ export class BrowserNode {
       await stopWaking();
       const until_ms = state.rules.pause?.until_ms ?? null;
       if (halt === "paused" && until_ms !== null) await wakeAt(until_ms);
-      if (halt === "no_consent") this.standing.forget();
+      if (halt === "no_consent") await this.forget();
       else this.standing.say({ ...AT_REST, state: halt });
       if (running !== null) await this.standing.flush();
     } finally {
@@ -270,7 +270,12 @@ export class BrowserNode {
   private async write(standing: Standing): Promise<void> {
     if ((await readState()).consent !== null) await writeState({ standing });
     const state = await readState();
-    if (state.consent === null) await forgetState(["standing"]);
+    if (state.consent === null) await this.forget();
     await this.options.show(state);
+  }
+
+  private async forget(): Promise<void> {
+    this.standing.forget();
+    await forgetState(["standing"]);
   }
 }

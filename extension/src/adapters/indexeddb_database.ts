@@ -15,7 +15,10 @@ export type StoreName = "keys" | "journal" | "outbox" | "frames" | "hours";
  */
 export type Durability = "strict" | "relaxed";
 
-/** A connection that opens when it is needed, and again after the browser or another context closed it. */
+/**
+ * A connection that opens when it is needed, and again after the browser or another context closed it. It is closed for
+ * good where another context deletes the database, which would else come into being again.
+ */
 export class IndexedDbDatabase {
   private connection: Promise<IDBDatabase> | null = null;
   private isClosed = false;
@@ -30,9 +33,10 @@ export class IndexedDbDatabase {
     };
     this.connection = connection;
     connection.then((database) => {
-      database.addEventListener("versionchange", () => {
+      database.addEventListener("versionchange", ({ newVersion }) => {
         database.close();
         forget();
+        if (newVersion === null) this.isClosed = true;
       });
       database.addEventListener("close", forget);
     }, forget);

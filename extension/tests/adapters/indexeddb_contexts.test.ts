@@ -45,10 +45,13 @@ describe("other pages and workers", () => {
     expect(told).toHaveLength(7);
   });
 
-  test("can erase everything while this store is open; it then begins anew", async () => {
+  test("can erase everything while this store is open; another one begins anew", async () => {
     await sent(1);
     await IndexedDbStore.erase();
+    await expect(store.entries({ limit: 9 })).rejects.toMatchObject({ name: "InvalidStateError" });
+    await expect(store.begin(entryOf(2))).rejects.toMatchObject({ name: "InvalidStateError" });
     expect((await indexedDB.databases()).map((database) => database.name)).not.toContain("meadow");
+    store = await IndexedDbStore.open();
     expect(await store.entries({ limit: 9 })).toEqual([]);
     expect(await store.waiting()).toEqual([]);
     expect(await store.hours(0)).toEqual([]);

@@ -66,6 +66,7 @@ test("what is kept under the key's name and is none is not taken for one, nor re
 test("after everything was erased there is another key", async () => {
   const first = await nodeKey(store);
   await IndexedDbStore.erase();
+  store = await IndexedDbStore.open();
   expect((await nodeKey(store)).public_key).not.toBe(first.public_key);
 });
 

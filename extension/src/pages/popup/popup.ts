@@ -94,6 +94,9 @@ async function readLog(): Promise<void> {
         usage = await store.usageSince(momentOf(new Date()).day_start_ms);
         entries = await store.entries({ limit: LAST_PAGES });
       }
+    } catch (error) {
+      store = null;
+      throw error;
     } finally {
       reading = null;
     }
@@ -145,7 +148,9 @@ function tellFault(error: unknown): void {
   setText(fault, t("popup_failed", isolate(error instanceof Error ? error.message : String(error))));
 }
 
+/** Whoever erased everything took the log on purpose. */
 function tellLogFault(error: unknown): void {
+  if (!isAccepted(state.consent)) return;
   const fault = byId("fault", HTMLElement);
   fault.hidden = false;
   setText(fault, t("popup_log_failed", isolate(error instanceof Error ? error.message : String(error))));
