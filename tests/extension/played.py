@@ -224,7 +224,10 @@ def playing() -> Iterator[Played]:
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever, daemon=True)
     thread.start()
-    run = lambda work: asyncio.run_coroutine_threadsafe(work, loop).result(20)  # noqa: E731
+
+    def run(work: Coroutine[Any, Any, _Value]) -> _Value:
+        return asyncio.run_coroutine_threadsafe(work, loop).result(20)
+
     script = Scripted(port=quiet_port())
     runner = run(_serve(script))
     try:

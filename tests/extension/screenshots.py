@@ -16,11 +16,11 @@ from pathlib import Path
 from playwright.sync_api import Page
 
 from tests.extension import seeded
-from tests.extension.chromium import Chromium, Scheme
+from tests.extension.chromium import Chromium, Scheme, chromium
 from tests.extension.conftest import opening_world
 from tests.extension.page_checks import SECTIONS, settle
 from tests.extension.sandbox import available
-from tests.extension.sharer import Sharer, missing, sharer
+from tests.extension.sharer import DIST, Sharer, build_of, missing
 from tests.network.processes import ROOT
 
 PICTURES = {
@@ -29,9 +29,13 @@ PICTURES = {
     **{f"dashboard-{section}": f"dashboard.html#{section}" for section in SECTIONS},
 }
 DARK = ("consent", "popup", "dashboard-overview", "dashboard-log")
-SIZES = ((360, 780), (1280, 860))
+SIZES = ((360, 640), (1280, 720))
 NOW = datetime.datetime(2026, 9, 17, 19, 42, tzinfo=datetime.timezone(datetime.timedelta(hours=2)))
 _ZONE = "Europe/Berlin"
+_FIRST = "consent"
+"""What is shown before anybody agreed."""
+_SAME_EVERYWHERE = ("--disable-lcd-text", "--force-color-profile=srgb")
+"""No screen's own way to draw letters, no screen's own colours."""
 _OUT = ROOT / "docs" / "images"
 
 
@@ -80,10 +84,14 @@ def main() -> int:
     given.out.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="meadow-pictures-") as temporary:
         folder = Path(temporary)
-        with opening_world(folder) as world, sharer(world, "chromium", folder) as person:
-            assert isinstance(person.browser, Chromium)
+        with (
+            opening_world(folder) as world,
+            chromium(world.sandbox, DIST / build_of("chromium"), folder / "profile", more=_SAME_EVERYWHERE) as browser,
+        ):
+            person = Sharer(browser, browser.open("popup.html"))
+            total = take(browser, given.out, [name for name in given.only if name == _FIRST])
             seed(person, round(NOW.timestamp() * 1000))
-            total = take(person.browser, given.out, given.only)
+            total += take(browser, given.out, [name for name in given.only if name != _FIRST])
     print(f"{given.out}: {total:,} bytes", flush=True)
     return 0
 

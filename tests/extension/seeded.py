@@ -52,8 +52,8 @@ _SITES = {
 }
 _BY_HOUR = (0, 0, 0, 0, 0, 0, 1, 4, 6, 4, 3, 3, 4, 4, 3, 4, 6, 9, 13, 16, 17, 14, 9, 3)
 """How much a household's computer is on, by UTC hour."""
-_OUTCOMES = ("stored", "failed", "refused", "duplicate", "rejected", "stale", "interrupted", "cancelled")
-_OFTEN = (868, 52, 34, 12, 6, 6, 14, 8)
+_OUTCOMES = ("stored", "failed", "refused", "duplicate", "rejected", "noted", "stale", "interrupted", "cancelled")
+_OFTEN = (860, 52, 34, 12, 6, 8, 6, 14, 8)
 _FAILURES = (
     ("timeout", "nothing came for 20 s"),
     ("dns_failed", "the name has no address"),
@@ -121,6 +121,8 @@ def _entry(chance: random.Random, number: int, started_ms: int) -> Entry:
         entry["reason"], entry["detail"] = chance.choice(pair)
         if outcome == "interrupted":
             entry["reason"], entry["detail"] = "stopping", "the browser ended the extension's worker"
+    elif outcome == "noted":
+        entry["reason"], entry["status"] = outcome, 429
     elif outcome == "rejected":
         entry["reason"], entry["detail"] = "rejected", "the body does not match the record's body_hash and body_bytes"
     else:

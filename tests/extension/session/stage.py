@@ -29,7 +29,14 @@ new Promise((resolve, reject) => {
 })
 """
 
-_EXPECTED = ("WebSocket connection to 'ws://", "can’t establish a connection to the server at ws://", "was interrupted")
+_OF_THE_BROWSERS = (
+    "WebSocket connection to 'ws://",
+    "can’t establish a connection to the server at ws://",
+    "The connection to ws://",
+    "Access to fetch at 'http://",
+    "Promise resolved after context unloaded",
+)
+"""What browsers tell of by themselves: connections that could not be made, requests that were ended, killed workers."""
 
 
 @dataclass(repr=False)
@@ -51,9 +58,13 @@ class Stage:
         self.person = self.closing.enter_context(sharer(self.world, self.name, self.folder))
 
     def agree(self) -> None:
-        """Agree, wait for the first session, and take what stands then as the start of every test."""
+        """Agree, and wait for the first session."""
         self.person.agree(self.played.url)
         self.person.until_state("connected")
+        self.remember()
+
+    def remember(self) -> None:
+        """Take rules and wallet as they stand for the start of every test."""
         state = self.person.state()
         self.rules, self.wallet = state["rules"], state["wallet"]
 
@@ -108,8 +119,8 @@ class Stage:
         self.person.view = self.person.browser.open("popup.html", width=360, height=640)
 
     def complaints(self) -> list[str]:
-        """What the extension complained about, but for connections that could not be made, which browsers tell of."""
-        return [line for line in self.person.browser.errors() if not any(each in line for each in _EXPECTED)]
+        """What went wrong in the extension."""
+        return [line for line in self.person.browser.errors() if not any(each in line for each in _OF_THE_BROWSERS)]
 
     def url(self, path: str, *, host: str = NEWS) -> str:
         return f"http://{host}{path}"

@@ -1,11 +1,14 @@
 """Answers: given once, kept until acknowledged, sent again byte for byte, never fetched twice."""
 
 import time
+from functools import partial
 from typing import Any
 
 import pytest
 
+from protocol.job import Job
 from protocol.messages import Cancel, Failure, Refuse, SessionError
+from tests.extension.played import Played
 from tests.extension.session.stage import Stage
 from tests.network.processes import until
 from tests.node_agent.played_dispatcher import Result
@@ -135,6 +138,10 @@ def test_every_acknowledgement_ends_the_waiting(stage: Stage, outcome: str) -> N
     assert stage.entry(job.job_id)["reward"] == reward
 
 
+def _is_repeated(played: Played, job: Job) -> bool:
+    return len(played.answers(job)) == 2
+
+
 def test_refusals_and_failures_are_kept_too(stage: Stage) -> None:
     played = stage.played
     played.script.notes = False
@@ -143,7 +150,7 @@ def test_refusals_and_failures_are_kept_too(stage: Stage) -> None:
     played.drop()
     played.connected(sessions=2)
     for job in (refused, failed):
-        until("it is repeated", lambda job=job: len(played.answers(job)) == 2)
+        until("it is repeated", partial(_is_repeated, played, job))
         assert played.answers(job) == [first[job.job_id]] * 2
         played.acknowledge(job, "noted")
     until_empty(stage)

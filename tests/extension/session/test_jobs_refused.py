@@ -2,6 +2,7 @@
 
 import os
 import time
+from typing import Any
 
 import pytest
 
@@ -17,7 +18,7 @@ pytestmark = [pytest.mark.browser, pytest.mark.timeout(120)]
 NOW_IS_FAR_MS = 200_000
 
 
-def refused(stage: Stage, url: str, **fields: object) -> str:
+def refused(stage: Stage, url: str, **fields: Any) -> str:
     answer = stage.played.fetch(url, **fields)
     assert isinstance(answer, Refuse), answer
     return str(answer.reason)
