@@ -233,7 +233,7 @@ def playing() -> Iterator[Played]:
     try:
         yield Played(script, loop)
     finally:
-        run(runner.cleanup())
+        asyncio.run_coroutine_threadsafe(runner.cleanup(), loop).result(20)
         loop.call_soon_threadsafe(loop.stop)
         thread.join(10)
         loop.close()
