@@ -68,6 +68,8 @@ export class BrowserNode {
   private running: Running | null = null;
   private connection: DispatcherConnection | null = null;
   private dialTimer: ReturnType<typeof setTimeout> | undefined;
+  /** Whether nothing was heard of the permission since it was last asked for. */
+  private isPermissionFresh = false;
 
   constructor(private readonly options: NodeOptions) {}
 
@@ -81,6 +83,7 @@ export class BrowserNode {
 
   /** The right to read sites was granted or withdrawn: withdrawn, nothing more is sent from this moment on. */
   async permissionChanged(): Promise<void> {
+    this.isPermissionFresh = false;
     if (!(await hasPermission())) this.connection?.close();
     await this.wake();
   }
@@ -119,6 +122,7 @@ export class BrowserNode {
   /** Why the node may not be connected now; null where it may. */
   private async halted(state: OwnerState): Promise<NodeState | null> {
     if (!isAccepted(state.consent)) return "no_consent";
+    this.isPermissionFresh = true;
     if (!(await hasPermission())) return "no_permission";
     const standing = this.standing.value;
     if (standing.state === "untrusted" && standing.dispatcher === state.dispatcher && state.pinned_root !== null) {
@@ -228,6 +232,7 @@ export class BrowserNode {
       if (wait_ms <= LONGEST_TIMER_MS) this.dialTimer = setTimeout(() => void this.wake(), wait_ms);
       return;
     }
+    if (!this.isPermissionFresh) return;
     standing.say({ state: "connecting", dial_ms: null });
     const connection = new DispatcherConnection({
       dispatcher,

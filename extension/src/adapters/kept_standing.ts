@@ -47,7 +47,12 @@ export class KeptStanding {
     const done = this.writing.then(async () => {
       if (this.isWritten) return;
       this.isWritten = true;
-      await this.write(this.value);
+      try {
+        await this.write(this.value);
+      } catch (error) {
+        this.isWritten = false;
+        throw error;
+      }
     });
     this.writing = done.catch(() => undefined);
     return done;
