@@ -5,9 +5,8 @@ from pathlib import Path
 import pytest
 
 from tests.extension.conftest import World
-from tests.extension.drills import Findings, jobs_run, kill_run, restart_run, silence_run
+from tests.extension.drills import Findings, jobs_run, kill_run, silence_run
 from tests.extension.sharer import BROWSERS, BrowserName, missing
-from tests.extension.unattended import idle_side_by_side
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(300)]
 
@@ -32,18 +31,5 @@ def test_a_killed_worker_loses_nothing_and_doubles_nothing(world: World, browser
     sound(kill_run(world, browser, tmp_path, kills=4, seed=7))
 
 
-def test_back_within_a_minute_of_a_dispatchers_restart(world: World, browser: BrowserName, tmp_path: Path) -> None:
-    sound(restart_run(world, browser, tmp_path))
-
-
 def test_silent_once_the_permission_is_withdrawn(world: World, browser: BrowserName, tmp_path: Path) -> None:
     sound(silence_run(world, browser, tmp_path, seconds=5))
-
-
-def test_connected_while_idle_without_a_debugger(world: World, tmp_path: Path) -> None:
-    """Longer than the 30 s after which browsers end an idle worker."""
-    names = [name for name in BROWSERS if missing(name) is None]
-    if not names:
-        pytest.skip("neither browser is there, or the extension is not built")
-    for findings in idle_side_by_side(world, names, tmp_path, seconds=40):
-        sound(findings)
