@@ -35,8 +35,13 @@ _OF_THE_BROWSERS = (
     "The connection to ws://",
     "Access to fetch at 'http://",
     "Promise resolved after context unloaded",
+    "Error: No SW ",
 )
-"""What browsers tell of by themselves: connections that could not be made, requests that were ended, killed workers."""
+"""What browsers tell of by themselves: connections that could not be made, requests that were ended, killed workers.
+
+Chromium rejects a call of its API with "No SW" where the worker that made it was gone before the browser took it up
+(`DispatchForServiceWorker` in its extension_function_dispatcher.cc).
+"""
 
 
 @dataclass(repr=False)
@@ -124,6 +129,13 @@ class Stage:
 
     def url(self, path: str, *, host: str = NEWS) -> str:
         return f"http://{host}{path}"
+
+    def holds_lock(self) -> bool:
+        """Whether a node runs, by the lock that no two nodes can hold."""
+        names: list[str] = self.person.view.evaluate(
+            "navigator.locks.query().then(({ held }) => held.map(({ name }) => name))"
+        )
+        return "meadow-node" in names
 
     def quiet(self, *, seconds: float = 1.5) -> list[str]:
         """What goes to the dispatcher or to a site within so many seconds from now: connections and requests."""

@@ -139,6 +139,18 @@ def test_wakes_in_quick_succession_open_one_connection(stage: Stage) -> None:
     assert (len(script.dials), script.most_connections) == (1, 1)
 
 
+def test_node_holds_its_lock_while_it_runs(stage: Stage) -> None:
+    assert stage.holds_lock()
+    stage.stop()
+    until("it is given back", lambda: not stage.holds_lock())
+    stage.start()
+    assert stage.holds_lock()
+    stage.person.browser.kill_worker()
+    until("the browser takes it back", lambda: not stage.holds_lock())
+    stage.person.nudge()
+    until("the next worker has it", stage.holds_lock)
+
+
 def test_worker_killed_in_the_handshake_dials_again(stage: Stage) -> None:
     script = stage.played.script
     sessions = len(script.hellos)

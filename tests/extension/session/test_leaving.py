@@ -64,10 +64,9 @@ def test_withdrawal_ends_everything_at_once_and_a_new_grant_begins_anew(stage: S
     assert isinstance(played.fetch(stage.url(f"/to?{stage.url('/p/hop')}")), Result)
 
 
-@pytest.mark.parametrize("times", [3])
-def test_permission_may_come_and_go(stage: Stage, times: int) -> None:
+def test_permission_may_come_and_go(stage: Stage) -> None:
     """In one life of the worker: each grant works as the first did."""
-    for number in range(times):
+    for number in range(3):
         stage.person.browser.withdraw()
         stage.person.until_state("no_permission")
         sessions = len(stage.played.script.hellos)
