@@ -7,14 +7,15 @@ DispatcherError                  the root
 │   ├── NotFound                 404
 │   ├── Conflict                 409
 │   │   └── IdempotencyConflict  409: an idempotency key used again with another body
-│   ├── TooManyRequests          429: with the seconds to wait
-│   ├── PolicyRefusal            403: robots rules, URL rules
-│   └── ScrapeTimeout            408: the wait ended before the page came; the work goes on
+│   └── TooManyRequests          429: with the seconds to wait
 ├── StoreError                   a store the dispatcher depends on does not do its part
 │   ├── LedgerError              the SQL database
-│   │   └── LedgerFull           the disk is full: nothing of the write is kept
+│   │   ├── LedgerFull           the disk is full: nothing of the write is kept
+│   │   └── LeadershipLost       a duty was done in the name of a lease that another dispatcher has now
 │   ├── FrontierError            the Redis server
 │   └── ObjectError              the object store
+├── HandshakeRefused             a request that opens no WebSocket here: with the HTTP status to answer
+├── WebSocketViolation           a node's bytes break RFC 6455 or a limit: with the code to close the connection with
 └── SetupError                   the network cannot start: what is missing or in the way, and what to do
 """
 
@@ -75,24 +76,6 @@ class TooManyRequests(RequestError):
         self.retry_after_s = retry_after_s
 
 
-class PolicyRefusal(RequestError):
-    """The page may not be fetched: URL rules, robots rules. Free of charge."""
-
-    status = 403
-    code = "REFUSED"
-
-    def __init__(self, message: str, *, code: str = "REFUSED") -> None:
-        super().__init__(message)
-        self.code = code
-
-
-class ScrapeTimeout(RequestError):
-    """The wait ended before the page came; the job goes on."""
-
-    status = 408
-    code = "SCRAPE_TIMEOUT"
-
-
 class StoreError(DispatcherError):
     """A store the dispatcher depends on does not do its part."""
 
@@ -105,12 +88,32 @@ class LedgerFull(LedgerError):
     """The disk is full: nothing of the write is kept; free some space, the network goes on by itself."""
 
 
+class LeadershipLost(LedgerError):
+    """The duty has passed to another dispatcher: nothing of the write is kept; do not try again."""
+
+
 class FrontierError(StoreError):
     """The Redis server is not reachable or refused."""
 
 
 class ObjectError(StoreError):
     """The object store failed to write or read."""
+
+
+class HandshakeRefused(DispatcherError):
+    """A request that opens no WebSocket here; `status` is the HTTP answer, `retry_after_s` when to come again."""
+
+    def __init__(self, status: int, message: str, *, retry_after_s: int | None = None) -> None:
+        super().__init__(message)
+        self.status, self.retry_after_s = status, retry_after_s
+
+
+class WebSocketViolation(DispatcherError):
+    """What a node sent breaks the rules of WebSockets or a limit; `close_code` is the answer (RFC 6455, 7.4)."""
+
+    def __init__(self, message: str, close_code: int) -> None:
+        super().__init__(message)
+        self.close_code = close_code
 
 
 class SetupError(DispatcherError):

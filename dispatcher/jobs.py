@@ -43,11 +43,18 @@ TRANSITIONS: dict[JobState, frozenset[JobState]] = {
 }
 """A fetched page was paid for and is always completed, cancelled batch or not."""
 
+ZERO_RETENTION_MS = 600_000
+"""How long a lab that asked for zero data retention has to read a page."""
+
 BatchKind = Literal["scrape", "batch_scrape"]
 
 
 class ScrapeOptions(msgspec.Struct, frozen=True, kw_only=True):
-    """What a lab asked for each page of a batch. `timeout_ms` bounds the wait of a single scrape."""
+    """What a lab asked for each page of a batch. `timeout_ms` bounds the wait of a single scrape.
+
+    `country` is an ISO 3166-1 alpha-2 code in upper case: only nodes that say they are there. With
+    `zero_data_retention` bodies and documents are deleted `ZERO_RETENTION_MS` after a job has ended.
+    """
 
     formats: tuple[str, ...] = ("markdown",)
     only_main_content: bool = True
@@ -55,10 +62,13 @@ class ScrapeOptions(msgspec.Struct, frozen=True, kw_only=True):
     max_age_ms: int = 0
     accept_language: str | None = None
     purpose: Purpose = "train-ai"
+    country: str | None = None
+    zero_data_retention: bool = False
 
 
 class Batch(msgspec.Struct, frozen=True, kw_only=True):
-    """One request of a lab. `invalid_urls` were refused at submission and have no job."""
+    """One request of a lab. `invalid_urls` were refused at submission and have no job. `retain_ms` is how long content
+    is kept after each job has ended, None for ever."""
 
     batch_id: str
     team_id: str
@@ -67,6 +77,7 @@ class Batch(msgspec.Struct, frozen=True, kw_only=True):
     invalid_urls: tuple[str, ...] = ()
     created_ms: int
     cancelled_ms: int | None = None
+    retain_ms: int | None = None
 
 
 class Job(msgspec.Struct, frozen=True, kw_only=True):
@@ -74,6 +85,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
 
     `attempts` counts leases that ended without a result. After `deadline_ms` a job that is not fetched fails.
     `document_hash` names the stored document of a completed job; `dropped` the reason when cleaning kept none.
+    `content_deleted_ms` is when body and document were deleted, their time being over.
     """
 
     job_id: str
@@ -92,6 +104,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     deadline_ms: int
     document_hash: str | None = None
     dropped: str | None = None
+    content_deleted_ms: int | None = None
 
 
 class Result(msgspec.Struct, frozen=True, kw_only=True):

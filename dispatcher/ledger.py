@@ -10,7 +10,7 @@ while it waits does not undo its write.
 The port is composed of one protocol per concern, so that a caller can ask for no more than it needs.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Literal, Protocol
 
 import msgspec
@@ -115,6 +115,27 @@ class NodeTotals(msgspec.Struct, frozen=True, kw_only=True):
     paid: int
 
 
+class Leadership(msgspec.Struct, frozen=True, kw_only=True):
+    """The right to do a periodic duty, until `expires_ms`. `token` grows each time the duty changes hands or is taken
+    anew after it ran out, and fences every write made in its name."""
+
+    duty: str
+    holder: str
+    token: int
+    expires_ms: int
+
+
+ObjectKind = Literal["body", "document"]
+
+
+class ContentRef(msgspec.Struct, frozen=True, kw_only=True):
+    """What a job keeps in the object store: the names of its body and its document, where it has them."""
+
+    job_id: str
+    body_name: str | None
+    document_name: str | None
+
+
 class KeyLedger(Protocol):
     """Labs' API keys."""
 
@@ -175,6 +196,12 @@ class JobLedger(Protocol):
 
     async def overdue(self, now_ms: int, limit: int = 1000) -> list[Job]:
         """Queued jobs whose deadline has passed (`deadline_ms <= now_ms`), the longest overdue first."""
+        ...
+
+    async def dead_letters(
+        self, *, team_id: str | None = None, before_ms: int | None = None, limit: int = 100
+    ) -> list[Job]:
+        """Jobs in state failed, of one team or of all, newest first; with `before_ms` those that failed before it."""
         ...
 
     async def recent_jobs(self, limit: int) -> list[Job]:
@@ -245,9 +272,11 @@ class LogLedger(Protocol):
         """The largest checkpoint that is anchored."""
         ...
 
-    async def add_checkpoint(self, checkpoint: StoredCheckpoint, *, previous_size: int) -> bool:
+    async def add_checkpoint(
+        self, checkpoint: StoredCheckpoint, *, previous_size: int, fence: Leadership | None = None
+    ) -> bool:
         """Store a checkpoint if the newest one still has `previous_size` (0 for none); False otherwise, and False
-        where the new one is not larger."""
+        where the new one is not larger. LeadershipLost where `fence` is not the current leadership of its duty."""
         ...
 
     async def unanchored(self) -> list[StoredCheckpoint]:
@@ -272,9 +301,9 @@ class CreditLedger(Protocol):
         """Confirmed credits that are in no epoch yet, with `log_index < below_log_index`, by log index."""
         ...
 
-    async def open_epoch(self, epoch: Epoch, job_ids: Sequence[str]) -> bool:
+    async def open_epoch(self, epoch: Epoch, job_ids: Sequence[str], *, fence: Leadership | None = None) -> bool:
         """Store an epoch and put these confirmed credits in it; False if the number is taken or a credit is not free.
-        LedgerError where the credits do not add up to `epoch.total`."""
+        LedgerError where the credits do not add up to `epoch.total`; LeadershipLost as for `add_checkpoint`."""
         ...
 
     async def unpaid_epochs(self) -> list[Epoch]:
@@ -339,6 +368,54 @@ class ConductLedger(Protocol):
         ...
 
 
+class LeaderLedger(Protocol):
+    """Who does the duties that one dispatcher at a time may do, and what all dispatchers of a network agree on."""
+
+    async def lead(self, duty: str, *, holder: str, now_ms: int, lease_ms: int) -> Leadership | None:
+        """Take a duty, or keep it for `lease_ms` more; None while another holder's lease runs.
+
+        The same holder keeps its token while its lease has not run out. Times are the caller's: a clock that is ahead
+        takes a duty too early, which the fence makes harmless, and a lease that ends more than a minute later than one
+        taken now would is void: the clock that wrote it was wrong."""
+        ...
+
+    async def resign(self, leadership: Leadership) -> None:
+        """Give a duty up before its lease ends; nothing changes where it has passed to another already."""
+        ...
+
+    async def agree(self, facts: Mapping[str, str]) -> dict[str, str]:
+        """Store facts all dispatchers of a network must share (public keys, chain, object store), each where it has no
+        value yet; the values that stand, for the names given."""
+        ...
+
+
+class ContentLedger(Protocol):
+    """How long page bodies and documents are kept, and which of the object store's objects are still wanted.
+
+    A batch is kept for `Batch.retain_ms` after each of its jobs has ended (None: for ever). Records, results, credits
+    and the log are kept for ever: they hold no content."""
+
+    async def set_retention(self, team_id: str, retain_ms: int | None) -> None:
+        """Set how long the content of a team's batches is kept, from the next submission on."""
+        ...
+
+    async def retention(self, team_id: str) -> int | None:
+        """How long the content of a team's batches is kept: None for ever, which is also the default."""
+        ...
+
+    async def expired_content(self, now_ms: int, limit: int = 500) -> list[ContentRef]:
+        """Jobs whose content is to be deleted now, the longest overdue first."""
+        ...
+
+    async def forget_content(self, job_ids: Sequence[str], now_ms: int) -> None:
+        """Note that these jobs have no content any more: `Job.content_deleted_ms`."""
+        ...
+
+    async def wanted_objects(self, kind: ObjectKind, names: Sequence[str]) -> set[str]:
+        """Those of these objects that a job whose content is kept refers to. A body's name is `HASH.ENCODING`."""
+        ...
+
+
 class NodeLedger(Protocol):
     """The nodes that introduced themselves."""
 
@@ -355,6 +432,8 @@ class Ledger(
     CreditLedger,
     TransactionLedger,
     ConductLedger,
+    LeaderLedger,
+    ContentLedger,
     NodeLedger,
     Protocol,
 ):

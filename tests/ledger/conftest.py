@@ -1,16 +1,17 @@
-"""Rows to store, and a ledger on a real file."""
+"""Rows to store, and ledgers on real databases."""
 
 import hashlib
 import itertools
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
 
-from dispatcher.adapters.sqlite_ledger import SqliteLedger, open_sqlite_ledger
+from dispatcher.adapters.sql_ledger import SqlLedger, open_sqlite_ledger
 from dispatcher.jobs import ApiKey, Batch, Job, ScrapeOptions
-from dispatcher.ledger import NewResult
+from dispatcher.ledger import Ledger, NewResult
 from protocol.ids import uuid7
+from tests.ledger.databases import KINDS, Database, empty_database
 
 NOW_MS = 1_780_000_000_000
 
@@ -93,8 +94,23 @@ def ledger_path(tmp_path: Path) -> Path:
     return tmp_path / "data" / "ledger.sqlite"
 
 
+@pytest.fixture(params=KINDS)
+def database(request: pytest.FixtureRequest, ledger_path: Path) -> Iterator[Database]:
+    """An empty database of each kind."""
+    with empty_database(request.param, ledger_path) as made:
+        yield made
+
+
 @pytest.fixture
-async def ledger(ledger_path: Path) -> AsyncIterator[SqliteLedger]:
+async def ledger(database: Database) -> AsyncIterator[Ledger]:
+    """A ledger on each kind of database, whose invariants hold when the test ends."""
+    async with database.ledger() as opened:
+        yield opened
+    assert await database.broken() == []
+
+
+@pytest.fixture
+async def sqlite_ledger(ledger_path: Path) -> AsyncIterator[SqlLedger]:
     opened = await open_sqlite_ledger(ledger_path)
     yield opened
     await opened.close()

@@ -4,14 +4,14 @@ import asyncio
 import sys
 from pathlib import Path
 
-from dispatcher.adapters.sqlite_ledger import SqliteLedger, open_sqlite_ledger
+from dispatcher.adapters.sql_ledger import SqlLedger, open_sqlite_ledger
 from dispatcher.conduct import Ending, LeaseEnd
 from tests.ledger.conftest import Rows
 
 IN_FLIGHT = 60
 
 
-async def store_batches(ledger: SqliteLedger, rows: Rows, worker: int) -> None:
+async def store_batches(ledger: SqlLedger, rows: Rows, worker: int) -> None:
     while True:
         batch = rows.batch()
         jobs = rows.jobs(batch, 4)

@@ -3,31 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-import sqlite3
-from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-import pytest
-
-from dispatcher.adapters.sqlite_audit import broken_invariants
-from dispatcher.adapters.sqlite_ledger import open_sqlite_ledger
 from dispatcher.conduct import Ending, LeaseEnd, NodeConduct
 from dispatcher.jobs import Job
 from dispatcher.ledger import Ledger, NodeSeen
 
 if TYPE_CHECKING:
     from tests.ledger.conftest import Rows
+    from tests.ledger.databases import Database
 
 NOW_MS = 1_780_000_000_000
-
-
-@pytest.fixture
-async def ledger(ledger_path: Path) -> AsyncIterator[Ledger]:
-    opened: Ledger = await open_sqlite_ledger(ledger_path)
-    yield opened
-    await opened.close()
-    assert broken_invariants(ledger_path) == []
 
 
 async def queued(ledger: Ledger, rows: Rows, number: int) -> list[Job]:
@@ -74,27 +60,24 @@ async def test_the_conduct_of_a_node_is_counted_with_its_results_and_attempts(le
 
 
 async def test_ends_of_leases_are_kept_no_longer_than_their_job_is_queued(
-    ledger: Ledger, ledger_path: Path, rows: Rows
+    ledger: Ledger, database: Database, rows: Rows
 ) -> None:
     jobs = await queued(ledger, rows, 4)
 
-    def kept() -> set[str]:
-        connection = sqlite3.connect(ledger_path)
-        found = {job_id for (job_id,) in connection.execute("SELECT job_id FROM lease_ends")}
-        connection.close()
-        return found
+    async def kept() -> set[str]:
+        return {job_id for (job_id,) in await database.run("SELECT job_id FROM lease_ends")}
 
     for lease, job in enumerate(jobs):
         end = LeaseEnd(node_key="node-a", lease=lease, ending=Ending.FAILED)
         await ledger.note_attempt(job.job_id, reason="r", detail="", now_ms=NOW_MS, end=end)
     left = {job.job_id for job in jobs}
-    assert kept() == left
+    assert await kept() == left
     await ledger.store_result(rows.result(jobs[0].job_id))
     await ledger.refuse(jobs[1].job_id, reason="r", detail="", now_ms=NOW_MS)
     await ledger.fail(jobs[2].job_id, reason="r", detail="", now_ms=NOW_MS)
-    assert kept() == {jobs[3].job_id}
+    assert await kept() == {jobs[3].job_id}
     await ledger.cancel(jobs[3].batch_id, NOW_MS)
-    assert kept() == set()
+    assert await kept() == set()
 
 
 async def test_an_end_that_many_tell_at_once_counts_once(ledger: Ledger, rows: Rows) -> None:
@@ -105,13 +88,10 @@ async def test_an_end_that_many_tell_at_once_counts_once(ledger: Ledger, rows: R
     assert await counted(ledger, "node-a") == NodeConduct(node_key="node-a", fruitless=1, rejected=1)
 
 
-async def test_void_credits_are_counted(ledger: Ledger, ledger_path: Path, rows: Rows) -> None:
+async def test_void_credits_are_counted(ledger: Ledger, database: Database, rows: Rows) -> None:
     jobs = await queued(ledger, rows, 3)
     for job in jobs:
         await ledger.store_result(rows.result(job.job_id))
-    connection = sqlite3.connect(ledger_path)
-    connection.execute("UPDATE credits SET state = 'void' WHERE log_index < 2")
-    connection.execute("UPDATE node_totals SET pending = 10, void = 20")
-    connection.commit()
-    connection.close()
+    await database.run("UPDATE credits SET state = 'void' WHERE log_index < 2")
+    await database.run("UPDATE node_totals SET pending = 10, void = 20")
     assert await counted(ledger, "node-a") == NodeConduct(node_key="node-a", stored=3, credits=3, void=2)

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import resource
-import sqlite3
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from sqlalchemy import Connection
 
-from dispatcher.adapters.sqlite_audit import broken_invariants
-from dispatcher.adapters.sqlite_ledger import SqliteLedger
+from dispatcher.adapters.sql_audit import broken_invariants
+from dispatcher.adapters.sql_ledger import SqlLedger
+from dispatcher.adapters.sqlite_engine import driver
 from dispatcher.errors import LedgerFull
 
 if TYPE_CHECKING:
@@ -22,32 +24,33 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).parents[2]
 
 
-def limit_pages(pages: int, connection: sqlite3.Connection) -> None:
-    connection.execute(f"PRAGMA max_page_count = {pages}")
+def limit_pages(pages: int, connection: Connection) -> None:
+    driver(connection).execute(f"PRAGMA max_page_count = {pages}")
 
 
-def used_pages(connection: sqlite3.Connection) -> int:
-    return int(connection.execute("PRAGMA page_count").fetchone()[0])
+def used_pages(connection: Connection) -> int:
+    return int(driver(connection).execute("PRAGMA page_count").fetchone()[0])
 
 
 async def test_a_full_database_fails_the_group_whole_and_goes_on_with_space(
-    ledger: SqliteLedger, rows: Rows, ledger_path: Path
+    sqlite_ledger: SqlLedger, rows: Rows, ledger_path: Path
 ) -> None:
+    ledger = sqlite_ledger
     batch = rows.batch()
     jobs = rows.jobs(batch, 400)
     await ledger.submit(batch, jobs)
     results = [rows.result(job.job_id) for job in jobs]
     await asyncio.gather(*map(ledger.store_result, results[:50]))
-    writer = ledger._writer
+    writer = ledger._sql
     pages = await writer.write_one(used_pages)
-    await writer.write_one(lambda connection: limit_pages(pages + 8, connection))
+    await writer.write_one(partial(limit_pages, pages + 8))
     answers = await asyncio.gather(*map(ledger.store_result, results[50:]), return_exceptions=True)
     assert all(isinstance(answer, LedgerFull) for answer in answers)
     assert "Free some space" in str(answers[0])
     assert await ledger.log_size() == 50
     assert (await ledger.counts(batch.batch_id)).fetched == 50
     assert broken_invariants(ledger_path) == []
-    await writer.write_one(lambda connection: limit_pages(2**30, connection))
+    await writer.write_one(partial(limit_pages, 2**30))
     await asyncio.gather(*map(ledger.store_result, results))
     assert await ledger.log_size() == 400
     assert broken_invariants(ledger_path) == []
@@ -56,8 +59,8 @@ async def test_a_full_database_fails_the_group_whole_and_goes_on_with_space(
 CHILD = """
 import asyncio, resource, signal, sys
 from pathlib import Path
-from dispatcher.adapters.sqlite_audit import broken_invariants
-from dispatcher.adapters.sqlite_ledger import open_sqlite_ledger
+from dispatcher.adapters.sql_audit import broken_invariants
+from dispatcher.adapters.sql_ledger import open_sqlite_ledger
 from dispatcher.errors import LedgerFull
 from tests.ledger.conftest import Rows
 

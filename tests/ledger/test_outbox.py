@@ -1,18 +1,23 @@
-"""The outbox contract, on the ledger and in memory."""
+"""The outbox contract, on the ledger on both databases and in memory."""
 
 from __future__ import annotations
 
 import asyncio
 import itertools
+from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from dispatcher.adapters.ledger_outbox import LedgerOutbox
-from dispatcher.adapters.sqlite_ledger import SqliteLedger, open_sqlite_ledger
 from provenance.errors import IntentConflict
 from provenance.outbox import InMemoryOutbox, OutboxStore, SignedTransaction
+from tests.ledger.databases import KINDS, empty_database
+
+if TYPE_CHECKING:
+    from tests.ledger.databases import Database
 
 
 def entry(
@@ -21,11 +26,14 @@ def entry(
     return SignedTransaction(key, intent, attempt, signature.encode(), signature, 90 + attempt, 100 + attempt)
 
 
-@pytest.fixture(params=["ledger", "memory"])
-def outbox(request: pytest.FixtureRequest, ledger: SqliteLedger) -> OutboxStore:
+@pytest.fixture(params=[*KINDS, "memory"])
+async def outbox(request: pytest.FixtureRequest, ledger_path: Path) -> AsyncIterator[OutboxStore]:
     if request.param == "memory":
-        return InMemoryOutbox()
-    return LedgerOutbox(ledger, itertools.count(1).__next__)
+        yield InMemoryOutbox()
+        return
+    with empty_database(request.param, ledger_path) as made:
+        async with made.ledger() as ledger:
+            yield LedgerOutbox(ledger, itertools.count(1).__next__)
 
 
 async def test_what_was_put_stands_until_its_next_attempt(outbox: OutboxStore) -> None:
@@ -72,10 +80,8 @@ async def test_of_racing_writers_one_wins_and_all_send_its_bytes(outbox: OutboxS
     assert second[0].attempt == 2
 
 
-async def test_entries_survive_the_process(ledger_path: Path) -> None:
-    ledger = await open_sqlite_ledger(ledger_path)
-    await LedgerOutbox(ledger, lambda: 1).put_signed(entry("a"))
-    await ledger.close()
-    again = await open_sqlite_ledger(ledger_path)
-    assert await LedgerOutbox(again, lambda: 2).list_unconfirmed() == [entry("a")]
-    await again.close()
+async def test_entries_survive_the_process(database: Database) -> None:
+    async with database.ledger() as ledger:
+        await LedgerOutbox(ledger, lambda: 1).put_signed(entry("a"))
+    async with database.ledger() as again:
+        assert await LedgerOutbox(again, lambda: 2).list_unconfirmed() == [entry("a")]

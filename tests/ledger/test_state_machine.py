@@ -13,8 +13,8 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 
-from dispatcher.adapters.sqlite_audit import broken_invariants
-from dispatcher.adapters.sqlite_ledger import SqliteLedger, open_sqlite_ledger
+from dispatcher.adapters.sql_audit import broken_invariants
+from dispatcher.adapters.sql_ledger import SqlLedger, open_sqlite_ledger
 from dispatcher.conduct import Ending, LeaseEnd, NodeConduct
 from dispatcher.jobs import TERMINAL, Batch, CreditState, JobState
 from dispatcher.ledger import Epoch, NewResult, NodeTotals
@@ -48,7 +48,7 @@ class LedgerMachine(RuleBasedStateMachine):
 
     @initialize()
     def open(self) -> None:
-        self.ledger: SqliteLedger = self.runner.run(open_sqlite_ledger(self.path))
+        self.ledger: SqlLedger = self.runner.run(open_sqlite_ledger(self.path))
 
     @rule(target=batches, number=st.integers(0, 4))
     def submit(self, number: int) -> Batch:
@@ -195,7 +195,7 @@ def test_any_sequence_of_calls_does_what_the_model_does(rows: Rows) -> None:
     run_state_machine_as_test(
         machine,
         settings=settings(
-            max_examples=25,
+            max_examples=15,
             stateful_step_count=25,
             deadline=None,
             database=None,

@@ -1,0 +1,316 @@
+"""Batches in SQL, and how they are submitted.
+
+A batch of up to `PART_JOBS` jobs is stored in one transaction, with others that wait. A larger one is stored in parts,
+so that other callers wait for one part at most: `open_batches` hides it from every read until the transaction of its
+last part, and one that was left open by a crash is dropped when the ledger is opened the next time.
+"""
+
+import asyncio
+from collections import Counter
+from collections.abc import Sequence
+from contextlib import suppress
+from functools import partial
+
+import msgspec
+from sqlalchemy import Connection, bindparam, delete, select
+
+from dispatcher.adapters.sql_executor import Refusal, SqlExecutor
+from dispatcher.adapters.sql_expressions import ids_in, locked
+from dispatcher.adapters.sql_rows import Row, columns_of, insert_missing, insert_rows, read_structs
+from dispatcher.adapters.sql_schema import (
+    COUNTED_STATES,
+    batch_counts,
+    batches,
+    idempotency_keys,
+    jobs,
+    open_batches,
+    team_policies,
+)
+from dispatcher.adapters.sql_tallies import add_later
+from dispatcher.errors import DispatcherError, IdempotencyConflict, LedgerError
+from dispatcher.jobs import ZERO_RETENTION_MS, Batch, BatchKind, Job, ScrapeOptions
+
+PART_JOBS = 2_000
+DROPPED_JOBS = 5_000
+"""Jobs of a batch left open that are dropped in one transaction."""
+OPEN_FOR_MS = 3_600_000
+"""After this time a batch that is still open was left by a process that ended."""
+
+
+class Submission(msgspec.Struct, frozen=True, kw_only=True):
+    """A batch to store with its jobs, and the key that makes a repeat of it known."""
+
+    batch: Batch
+    jobs: Sequence[Job]
+    idempotency_key: str | None
+    request_hash: str
+
+    @property
+    def key(self) -> tuple[str, str] | None:
+        """What tells a repeat: the team and its key."""
+        return None if self.idempotency_key is None else (self.batch.team_id, self.idempotency_key)
+
+
+class _BatchRow(msgspec.Struct, frozen=True, kw_only=True):
+    batch_id: str
+    team_id: str
+    kind: BatchKind
+    options: str
+    invalid_urls: str
+    created_ms: int
+    cancelled_ms: int | None
+    retain_ms: int | None
+
+
+_ROWS = select(*columns_of(batches, _BatchRow)).where(ids_in(batches.c.batch_id))
+_SHOWN_ROWS = _ROWS.where(batches.c.batch_id.not_in(select(open_batches.c.batch_id)))
+_KEYS = select(
+    idempotency_keys.c.team_id,
+    idempotency_keys.c.idempotency_key,
+    idempotency_keys.c.request_hash,
+    idempotency_keys.c.batch_id,
+).where(ids_in(idempotency_keys.c.team_id, parameter="teams"), ids_in(idempotency_keys.c.idempotency_key))
+_POLICIES = select(team_policies.c.team_id, team_policies.c.retain_ms).where(ids_in(team_policies.c.team_id))
+_OPEN = locked(select(open_batches.c.batch_id).where(open_batches.c.batch_id == bindparam("of_batch")))
+_LEFT_OPEN = select(open_batches.c.batch_id).where(open_batches.c.opened_ms < bindparam("before_ms"))
+_CLOSE = delete(open_batches).where(open_batches.c.batch_id == bindparam("of_batch"))
+_DROP_COUNTS = delete(batch_counts).where(ids_in(batch_counts.c.batch_id))
+_DROP_BATCHES = delete(batches).where(ids_in(batches.c.batch_id))
+_DROP_JOBS = (
+    delete(jobs)
+    .where(jobs.c.job_id.in_(select(jobs.c.job_id).where(jobs.c.batch_id == bindparam("of_batch")).limit(DROPPED_JOBS)))
+    .returning(jobs.c.state)
+)
+
+
+class SqlBatches:
+    """The part of the ledger that keeps batches."""
+
+    _sql: SqlExecutor
+    _submitting: set[asyncio.Task[Batch]]
+
+    async def submit(
+        self, batch: Batch, jobs: Sequence[Job], *, idempotency_key: str | None = None, request_hash: str = ""
+    ) -> Batch:
+        """See JobLedger."""
+        if any(job.batch_id != batch.batch_id for job in jobs):
+            raise LedgerError(f"batch {batch.batch_id} was submitted with a job of another batch")
+        submission = Submission(batch=batch, jobs=jobs, idempotency_key=idempotency_key, request_hash=request_hash)
+        if len(jobs) <= PART_JOBS:
+            return await self._sql.write(_submit, submission, rows=1 + len(jobs))
+        task = asyncio.create_task(self._submit_in_parts(submission))
+        self._submitting.add(task)
+        task.add_done_callback(self._submitting.discard)
+        return await asyncio.shield(task)
+
+    async def batch(self, batch_id: str) -> Batch | None:
+        """See JobLedger."""
+        return (await self.job_options([batch_id])).get(batch_id)
+
+    async def job_options(self, batch_ids: Sequence[str]) -> dict[str, Batch]:
+        """See JobLedger."""
+        wanted = {"ids": list(batch_ids)}
+        found = await self._sql.read(lambda connection: read_structs(connection, _BatchRow, _SHOWN_ROWS, wanted))
+        return {row.batch_id: _batch(row) for row in found}
+
+    async def drop_left_open(self, before_ms: int) -> None:
+        """Drop batches whose last part never came, opened before a moment."""
+        left = await self._sql.read(
+            lambda connection: list(connection.execute(_LEFT_OPEN, {"before_ms": before_ms}).scalars())
+        )
+        for batch_id in left:
+            await self._drop(batch_id)
+
+    async def _submit_in_parts(self, submission: Submission) -> Batch:
+        stored = await self._sql.write_one(partial(_open, submission), rows=3)
+        batch_id = submission.batch.batch_id
+        if stored.batch_id != batch_id:
+            return stored
+        try:
+            for start in range(0, len(submission.jobs), PART_JOBS):
+                part = submission.jobs[start : start + PART_JOBS]
+                await self._sql.write_one(partial(_add_part, batch_id, part), rows=len(part))
+            standing = await self._sql.write_one(partial(_close, submission, stored), rows=3)
+        except DispatcherError:
+            with suppress(LedgerError):
+                await self._drop(batch_id)
+            raise
+        if standing.batch_id != batch_id:
+            await self._drop(batch_id)
+        return standing
+
+    async def _drop(self, batch_id: str) -> None:
+        while await self._sql.write_one(partial(_drop_part, batch_id), rows=DROPPED_JOBS):
+            pass
+
+
+def _submit(connection: Connection, offered: Sequence[Submission]) -> "list[Batch | Refusal]":
+    claims = _claims(connection, offered)
+    fresh: dict[str, Submission] = {}
+    for submission in offered:
+        if submission.key is None:
+            fresh[submission.batch.batch_id] = submission
+        elif submission.key not in claims:
+            claims[submission.key] = (submission.request_hash, submission.batch.batch_id)
+            fresh[submission.batch.batch_id] = submission
+    stored = _insert(connection, list(fresh.values()))
+    claims |= _claim(connection, list(fresh.values()))
+    lost = [batch_id for batch_id, own in fresh.items() if own.key is not None and claims[own.key][1] != batch_id]
+    if lost:
+        connection.execute(_DROP_COUNTS, {"ids": lost})
+        connection.execute(_DROP_BATCHES, {"ids": lost})
+    _insert_jobs(connection, [own for batch_id, own in fresh.items() if batch_id not in lost])
+    return [_answer(connection, submission, claims, stored) for submission in offered]
+
+
+def _answer(
+    connection: Connection,
+    submission: Submission,
+    claims: dict[tuple[str, str], tuple[str, str]],
+    stored: dict[str, Batch],
+) -> Batch | Refusal:
+    if submission.key is None:
+        return stored[submission.batch.batch_id]
+    request_hash, batch_id = claims[submission.key]
+    if request_hash != submission.request_hash:
+        return Refusal(
+            IdempotencyConflict(
+                f"the idempotency key {submission.idempotency_key!r} was used before with another request;"
+                " use a new key"
+            )
+        )
+    return (
+        stored[batch_id]
+        if batch_id in stored
+        else _batch(*read_structs(connection, _BatchRow, _ROWS, {"ids": [batch_id]}))
+    )
+
+
+def _claims(connection: Connection, offered: Sequence[Submission]) -> dict[tuple[str, str], tuple[str, str]]:
+    """Who has the idempotency keys: the request's hash and the batch, by team and key."""
+    keys = sorted({submission.key for submission in offered if submission.key is not None})
+    if not keys:
+        return {}
+    wanted = {"teams": sorted({team_id for team_id, _ in keys}), "ids": [key for _, key in keys]}
+    rows = connection.execute(_KEYS, wanted)
+    return {(team_id, key): (request_hash, batch_id) for team_id, key, request_hash, batch_id in rows}
+
+
+def _claim(connection: Connection, fresh: Sequence[Submission]) -> dict[tuple[str, str], tuple[str, str]]:
+    """Take the keys of batches that are stored; who has them then: another transaction may have been first."""
+    rows: list[Row] = [
+        (*submission.key, submission.request_hash, submission.batch.batch_id)
+        for submission in sorted(fresh, key=lambda submission: submission.key or ("", ""))
+        if submission.key is not None
+    ]
+    insert_missing(connection, idempotency_keys, rows)
+    return _claims(connection, fresh)
+
+
+def _insert(connection: Connection, fresh: Sequence[Submission]) -> dict[str, Batch]:
+    """Insert batches with the time their content is kept, and their counts."""
+    stored: dict[str, Batch] = {}
+    policies: dict[str, int | None] = {}
+    if any(_takes_policy(submission.batch) for submission in fresh):
+        team_ids = sorted({submission.batch.team_id for submission in fresh})
+        policies = {row.team_id: row.retain_ms for row in connection.execute(_POLICIES, {"ids": team_ids})}
+    for submission in fresh:
+        batch = submission.batch
+        if batch.options.zero_data_retention:
+            batch = msgspec.structs.replace(batch, retain_ms=ZERO_RETENTION_MS)
+        elif _takes_policy(batch) and policies.get(batch.team_id) is not None:
+            batch = msgspec.structs.replace(batch, retain_ms=policies[batch.team_id])
+        stored[batch.batch_id] = batch
+    insert_rows(
+        connection,
+        batches,
+        [
+            (
+                batch.batch_id,
+                batch.team_id,
+                batch.kind,
+                msgspec.json.encode(batch.options).decode(),
+                msgspec.json.encode(batch.invalid_urls).decode(),
+                batch.created_ms,
+                batch.cancelled_ms,
+                batch.retain_ms,
+            )
+            for batch in stored.values()
+        ],
+    )
+    counts: list[Row] = []
+    for submission in fresh:
+        of_state = Counter[str](job.state for job in submission.jobs)
+        counts.append((submission.batch.batch_id, *(of_state[state] for state in COUNTED_STATES)))
+    insert_rows(connection, batch_counts, counts)
+    return stored
+
+
+def _takes_policy(batch: Batch) -> bool:
+    return batch.retain_ms is None and not batch.options.zero_data_retention
+
+
+def _insert_jobs(connection: Connection, fresh: Sequence[Submission]) -> None:
+    insert_rows(connection, jobs, [msgspec.structs.astuple(job) for own in fresh for job in own.jobs])
+
+
+def _open(submission: Submission, connection: Connection) -> Batch:
+    """Store a batch without its jobs, hidden; or the batch that its key brought before."""
+    claims = _claims(connection, [submission])
+    if submission.key in claims:
+        return _unless_refused(_answer(connection, submission, claims, {}))
+    empty = msgspec.structs.replace(submission, jobs=())
+    stored = _insert(connection, [empty])
+    insert_rows(connection, open_batches, [(submission.batch.batch_id, submission.batch.created_ms)])
+    return stored[submission.batch.batch_id]
+
+
+def _add_part(batch_id: str, part: Sequence[Job], connection: Connection) -> None:
+    if connection.execute(_OPEN, {"of_batch": batch_id}).one_or_none() is None:
+        raise LedgerError(f"batch {batch_id} took more than {OPEN_FOR_MS // 60_000} minutes to store; submit it again")
+    insert_rows(connection, jobs, [msgspec.structs.astuple(job) for job in part])
+    for state, number in Counter(job.state for job in part).items():
+        add_later(connection, batch_counts, batch_id, **{state: number})
+
+
+def _close(submission: Submission, stored: Batch, connection: Connection) -> Batch:
+    """Show a batch whose jobs are all stored; or the batch that took its key meanwhile, then it stays hidden."""
+    claims = _claim(connection, [submission])
+    standing = _unless_refused(_answer(connection, submission, claims, {stored.batch_id: stored}))
+    if standing.batch_id == stored.batch_id and connection.execute(_CLOSE, {"of_batch": stored.batch_id}).rowcount != 1:
+        raise LedgerError(f"batch {stored.batch_id} took more than {OPEN_FOR_MS // 60_000} minutes to store")
+    return standing
+
+
+def _drop_part(batch_id: str, connection: Connection) -> bool:
+    """Drop some jobs of a batch that is open, then the batch; False once there is nothing more to drop."""
+    if connection.execute(_OPEN, {"of_batch": batch_id}).one_or_none() is None:
+        return False
+    dropped = Counter(connection.execute(_DROP_JOBS, {"of_batch": batch_id}).scalars())
+    for state, number in dropped.items():
+        add_later(connection, batch_counts, batch_id, **{state: -number})
+    if dropped:
+        return True
+    connection.execute(_CLOSE, {"of_batch": batch_id})
+    connection.execute(_DROP_COUNTS, {"ids": [batch_id]})
+    connection.execute(_DROP_BATCHES, {"ids": [batch_id]})
+    return False
+
+
+def _batch(row: _BatchRow) -> Batch:
+    return Batch(
+        batch_id=row.batch_id,
+        team_id=row.team_id,
+        kind=row.kind,
+        options=msgspec.json.decode(row.options, type=ScrapeOptions),
+        invalid_urls=msgspec.json.decode(row.invalid_urls, type=tuple[str, ...]),
+        created_ms=row.created_ms,
+        cancelled_ms=row.cancelled_ms,
+        retain_ms=row.retain_ms,
+    )
+
+
+def _unless_refused(answer: Batch | Refusal) -> Batch:
+    if isinstance(answer, Refusal):
+        raise answer.error
+    return answer
