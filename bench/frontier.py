@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,123 +18,186 @@ from dispatcher.adapters.redis_frontier import open_redis_frontier
 from dispatcher.adapters.system_clock import new_id
 from dispatcher.frontier import DEFAULT_POOL, Frontier, FrontierJob, HostPace
 
-QUEUED = (10_000, 100_000)
-TAKEN = 4_000
-"""How many of the queued jobs are leased and finished while the rest stays."""
-BATCH = 20
+QUEUED = (10_000, 100_000, 1_000_000)
+"""Measured in any case; `--queued` adds others, such as 10000000, which takes 5 GB and some minutes."""
+TAKEN = 20_000
+"""How many jobs are leased and finished while as many as are queued stay queued."""
+BATCHES = (20, 256)
+TEAMS = (1, 100)
 _ADDED_AT_ONCE = 500
 _JOBS_OF_A_HOST = 20
 _START_MS = 1_780_000_000_000
 _PACE = HostPace(delay_ms=1_000, max_concurrent=8)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Cost:
     """Microseconds a job: wall clock, CPU of this process, CPU of the server."""
 
-    wall_us: float
-    client_us: float
-    server_us: float
+    wall_us: float = 0.0
+    client_us: float = 0.0
+    server_us: float = 0.0
 
 
 async def run(options: Options) -> list[Table]:
-    """Measure both sizes on a server each."""
-    table = Table("frontier: microseconds a job, one caller (beside: a plain Redis list, RPUSH 500, LPOP 20, DEL)")
-    for queued in QUEUED:
-        async with _server(options.folder / f"frontier-{queued}") as (valkey, meter):
-            frontier = await open_redis_frontier(valkey.url, default_pace=_PACE)
-            ours = await _frontier(frontier, queued, meter)
-            await frontier.close()
+    """Measure every size on a server of its own; then what teams and larger batches change; then how flat it is."""
+    beside = Table("frontier: microseconds a job, one caller (beside: a plain Redis list, RPUSH 500, LPOP 20, DEL)")
+    costs: dict[int, dict[str, _Cost]] = {}
+    sizes = sorted({*QUEUED, *options.queued})
+    for queued in sizes:
+        costs[queued] = ours = await _ours(options, queued, batch=BATCHES[0], teams=1)
         async with _server(options.folder / f"list-{queued}") as (valkey, meter):
             client = Redis.from_url(valkey.url)
             plain = await _list(client, queued, meter)
             await client.aclose()
-        for step, mine, other in zip(("add", f"lease({BATCH})", "finish"), ours, plain, strict=True):
-            name = f"{queued:,} queued, {step}"
-            table.add(f"{name}, wall", figure(mine.wall_us), figure(other.wall_us), ratio(mine.wall_us, other.wall_us))
-            table.add(f"{name}, CPU here", figure(mine.client_us), figure(other.client_us), "-")
-            table.add(f"{name}, CPU of valkey", figure(mine.server_us), figure(other.server_us), "-")
-    table.notes.append("a lease here honours each host's pace and is fenced; the list knows neither hosts nor leases")
-    table.notes.append(f"{_JOBS_OF_A_HOST} jobs a host; {TAKEN:,} jobs leased and finished of those queued")
-    return [table]
+        for step, mine in ours.items():
+            other, name = plain[step], f"{queued:,} queued, {step}"
+            beside.add(f"{name}, wall", figure(mine.wall_us), figure(other.wall_us), ratio(mine.wall_us, other.wall_us))
+            beside.add(f"{name}, CPU here", figure(mine.client_us), figure(other.client_us), "-")
+            beside.add(f"{name}, CPU of the server", figure(mine.server_us), figure(other.server_us), "-")
+    beside.notes.append("a lease honours each host's and domain's pace, takes turns between teams and is fenced")
+    beside.notes.append(f"{_JOBS_OF_A_HOST} jobs a host, a host a domain; {TAKEN:,} jobs leased and finished")
+
+    flat = Table(
+        "frontier: how flat the cost is (add + lease + finish of a job, microseconds, and against the smallest queue)",
+        headings=("queued", "wall", "ratio", "CPU of the server", "ratio"),
+    )
+    totals = {
+        queued: (sum(cost.wall_us for cost in by_step.values()), sum(cost.server_us for cost in by_step.values()))
+        for queued, by_step in costs.items()
+    }
+    wall, server = totals[sizes[0]]
+    for queued, (wall_us, server_us) in totals.items():
+        flat.add(f"{queued:,}", figure(wall_us), ratio(wall_us, wall), figure(server_us), ratio(server_us, server))
+
+    shapes = Table(
+        f"frontier: {QUEUED[1]:,} queued, CPU of the server in microseconds a job",
+        headings=("teams, jobs a batch", "add", "lease", "finish"),
+    )
+    for teams in TEAMS:
+        for batch in BATCHES:
+            found = await _ours(options, QUEUED[1], batch=batch, teams=teams)
+            shapes.add(f"{teams}, {batch}", *(figure(cost.server_us) for cost in found.values()))
+    return [beside, flat, shapes]
 
 
-class _ServerMeter:
+class _Meter:
     """Measures steps against one server."""
 
     def __init__(self, pid: int) -> None:
         self._server = psutil.Process(pid)
 
-    async def measure(self, work: Callable[[], Awaitable[int]]) -> _Cost:
-        """Run a step; `work` returns how many jobs it handled."""
-        wall, here, there = time.perf_counter(), time.process_time(), cpu_seconds(self._server)
-        jobs = await work()
-        return _Cost(
-            (time.perf_counter() - wall) / jobs * 1e6,
-            (time.process_time() - here) / jobs * 1e6,
-            (cpu_seconds(self._server) - there) / jobs * 1e6,
-        )
+    async def measure(self, works: Iterator[Callable[[], Awaitable[int]]]) -> _Cost:
+        """Run the works of a step; each returns how many jobs it handled. What makes a work is not measured here."""
+        jobs, wall_s, here_s, there = 0, 0.0, 0.0, cpu_seconds(self._server)
+        for work in works:
+            wall, here = time.perf_counter(), time.process_time()
+            jobs += await work()
+            wall_s += time.perf_counter() - wall
+            here_s += time.process_time() - here
+        there_s = cpu_seconds(self._server) - there
+        return _Cost(wall_s / jobs * 1e6, here_s / jobs * 1e6, there_s / jobs * 1e6)
 
 
 @contextlib.asynccontextmanager
-async def _server(folder: Path) -> AsyncIterator[tuple[EmbeddedValkey, _ServerMeter]]:
+async def _server(folder: Path) -> AsyncIterator[tuple[EmbeddedValkey, _Meter]]:
     valkey = await EmbeddedValkey.start(folder)
     try:
         client = Redis.from_url(valkey.url)
         pid = int((await client.info("server"))["process_id"])
         await client.aclose()
-        yield valkey, _ServerMeter(pid)
+        yield valkey, _Meter(pid)
     finally:
         await valkey.stop()
 
 
-async def _frontier(frontier: Frontier, queued: int, meter: _ServerMeter) -> tuple[_Cost, _Cost, _Cost]:
-    jobs = [FrontierJob(job_id=new_id(), host=f"site{number // _JOBS_OF_A_HOST}.example") for number in range(queued)]
+async def _ours(options: Options, queued: int, *, batch: int, teams: int) -> dict[str, _Cost]:
+    async with _server(options.folder / f"frontier-{queued}-{batch}-{teams}") as (valkey, meter):
+        frontier = await open_redis_frontier(valkey.url, default_pace=_PACE)
+        costs = await _frontier(frontier, queued, batch, teams, meter)
+        await frontier.close()
+    return costs
+
+
+async def _frontier(frontier: Frontier, queued: int, batch: int, teams: int, meter: _Meter) -> dict[str, _Cost]:
     taken: list[list[str]] = []
 
-    async def add() -> int:
+    def add() -> Iterator[Callable[[], Awaitable[int]]]:
         for start in range(0, queued, _ADDED_AT_ONCE):
-            await frontier.add(jobs[start : start + _ADDED_AT_ONCE])
-        return queued
+            jobs = [
+                FrontierJob(
+                    job_id=new_id(),
+                    host=f"www.site{number // _JOBS_OF_A_HOST}.example",
+                    team=f"team-{number % teams}",
+                    deadline_ms=_START_MS + 3_600_000,
+                )
+                for number in range(start, min(start + _ADDED_AT_ONCE, queued))
+            ]
+            yield lambda jobs=jobs: frontier.add(jobs)  # type: ignore[misc]  # bound now, called before the next
 
-    async def lease() -> int:
+    def lease() -> Iterator[Callable[[], Awaitable[int]]]:
         now_ms, count = _START_MS, 0
-        while count < TAKEN:
-            leases = await frontier.lease(DEFAULT_POOL, limit=BATCH, now_ms=now_ms, lease_ms=600_000)
-            if leases:
-                taken.append([lease.job_id for lease in leases])
-                count += len(leases)
-            else:
-                now_ms += _PACE.delay_ms
-        return count
 
-    async def finish() -> int:
+        async def take() -> int:
+            nonlocal now_ms, count
+            leases = await frontier.lease(DEFAULT_POOL, limit=batch, now_ms=now_ms, lease_ms=600_000)
+            taken.append([found.job_id for found in leases])
+            count += len(leases)
+            now_ms += _PACE.delay_ms if len(leases) < batch else 0
+            return len(leases)
+
+        # A host gives eight jobs before one of them ends: the smallest queue has 4,000 of them.
+        most = min(TAKEN, queued // _JOBS_OF_A_HOST * _PACE.max_concurrent)
+        while count < most:
+            yield take
+
+    def finish() -> Iterator[Callable[[], Awaitable[int]]]:
         for job_ids in taken:
-            await asyncio.gather(*(frontier.finish(job_id) for job_id in job_ids))
-        return sum(len(job_ids) for job_ids in taken)
+            if job_ids:
+                yield lambda job_ids=job_ids: _finish(frontier, job_ids)  # type: ignore[misc]  # as above
 
-    return await meter.measure(add), await meter.measure(lease), await meter.measure(finish)
+    return {
+        "add": await meter.measure(add()),
+        f"lease({batch})": await meter.measure(lease()),
+        "finish": await meter.measure(finish()),
+    }
 
 
-async def _list(client: Redis, queued: int, meter: _ServerMeter) -> tuple[_Cost, _Cost, _Cost]:
-    jobs = [new_id() for _ in range(queued)]
+async def _finish(frontier: Frontier, job_ids: list[str]) -> int:
+    await asyncio.gather(*(frontier.finish(job_id) for job_id in job_ids))
+    return len(job_ids)
+
+
+async def _list(client: Redis, queued: int, meter: _Meter) -> dict[str, _Cost]:
     taken: list[list[bytes | str]] = []
 
-    async def add() -> int:
+    def add() -> Iterator[Callable[[], Awaitable[int]]]:
         for start in range(0, queued, _ADDED_AT_ONCE):
-            await client.rpush("list", *jobs[start : start + _ADDED_AT_ONCE])
-        return queued
+            ids = [new_id() for _ in range(min(_ADDED_AT_ONCE, queued - start))]
 
-    async def take() -> int:
-        while len(taken) * BATCH < TAKEN:
-            popped = await client.lpop("list", BATCH)
-            assert isinstance(popped, list)
-            taken.append(popped)
-        return TAKEN
+            async def push(ids: list[str] = ids) -> int:
+                await client.rpush("list", *ids)
+                return len(ids)
 
-    async def forget() -> int:
-        for job_ids in taken:
-            await client.delete(*job_ids)
-        return TAKEN
+            yield push
 
-    return await meter.measure(add), await meter.measure(take), await meter.measure(forget)
+    async def pop() -> int:
+        popped = await client.lpop("list", BATCHES[0])
+        assert isinstance(popped, list)
+        taken.append(popped)
+        return len(popped)
+
+    def forget() -> Iterator[Callable[[], Awaitable[int]]]:
+        for ids in taken:
+
+            async def delete(ids: list[bytes | str] = ids) -> int:
+                await client.delete(*ids)
+                return len(ids)
+
+            yield delete
+
+    return {
+        "add": await meter.measure(add()),
+        f"lease({BATCHES[0]})": await meter.measure(iter([pop] * (min(TAKEN, queued) // BATCHES[0]))),
+        "finish": await meter.measure(forget()),
+    }

@@ -12,16 +12,32 @@ from typing import Protocol
 import msgspec
 
 DEFAULT_POOL = "any/direct"
+PRIORITIES = 4
+"""Priorities are 0 to 3; a higher one goes first among the jobs of one team."""
+MAX_EXCLUDED = 16
+"""How many tags of nodes and subnets a job remembers; beyond it the oldest is forgotten."""
+
+
+def pool_of(mode: str, country: str | None) -> str:
+    """Return the pool of jobs that ask for a mode and, perhaps, a country: `any/direct`, `DE/direct`."""
+    return f"{country or 'any'}/{mode}"
 
 
 class FrontierJob(msgspec.Struct, frozen=True, kw_only=True):
-    """A job to be leased. Its host never changes. A higher `priority` goes first; `not_before_ms` delays a retry."""
+    """A job to be leased. Its host, pool and team never change.
+
+    Within a team a higher `priority` goes first, then the earlier `deadline_ms` (0: none, last), then age.
+    `not_before_ms` delays a retry. `excluded` are tags of nodes and subnets that are not to have it.
+    """
 
     job_id: str
     host: str
     pool: str = DEFAULT_POOL
+    team: str = ""
     priority: int = 0
+    deadline_ms: int = 0
     not_before_ms: int = 0
+    excluded: tuple[str, ...] = ()
 
 
 class HostPace(msgspec.Struct, frozen=True, kw_only=True):
@@ -39,6 +55,7 @@ class Lease(msgspec.Struct, frozen=True, kw_only=True):
     pool: str
     token: int
     expires_ms: int
+    excluded: tuple[str, ...] = ()
 
 
 class LeaseHolder(msgspec.Struct, frozen=True, kw_only=True):
@@ -47,6 +64,10 @@ class LeaseHolder(msgspec.Struct, frozen=True, kw_only=True):
     token: int
     node_key: str
     job_hash: str
+
+
+BACK_OFF_FIRST_MS = 5_000
+BACK_OFF_MOST_MS = 3_600_000
 
 
 class Frontier(Protocol):
@@ -65,12 +86,17 @@ class Frontier(Protocol):
         """Add jobs; one that is known already (queued or leased) is left as it is. How many were new."""
         ...
 
+    async def pools(self) -> list[str]:
+        """The pools in which any job waits, due or not, sorted."""
+        ...
+
     async def lease(self, pool: str, *, limit: int, now_ms: int, lease_ms: int) -> list[Lease]:
         """Take up to `limit` jobs whose hosts may be visited now, for `lease_ms`; empty where there are none.
 
-        Atomic; each host's delay and concurrent limit hold over all pools and dispatchers. A lease is a visit: it moves
-        the host's next moment by its delay. Hosts that are due go by their moment, jobs of a host by priority, then by
-        age, which a job keeps when it is put back.
+        Atomic; the delay and the concurrent limit of each host and of its registered domain hold over all pools and
+        dispatchers. A lease is a visit: it moves the next moment of both by their delays. Teams with a due job take
+        turns, whatever number of jobs each has waiting; within a team the highest priority goes first, then the host
+        that is due longest, and of its jobs the earliest deadline, then the oldest. A job put back keeps its age.
         """
         ...
 
@@ -89,12 +115,22 @@ class Frontier(Protocol):
         """Who works on a job now; None where it is not leased or not assigned."""
         ...
 
-    async def release(self, job_id: str, token: int, *, not_before_ms: int) -> bool:
-        """Put a leased job back for another try, not before a moment (0: at once); False if the token is stale."""
+    async def extend(self, job_id: str, token: int, *, expires_ms: int) -> bool:
+        """Move the end of a lease; False if the token is stale."""
+        ...
+
+    async def release(self, job_id: str, token: int, *, not_before_ms: int, exclude: Sequence[str] = ()) -> bool:
+        """Put a leased job back for another try, not before a moment (0: at once); False if the token is stale.
+
+        Its next leases carry the tags of `exclude`, added to those it has, the newest `MAX_EXCLUDED`."""
         ...
 
     async def finish(self, job_id: str) -> bool:
         """Forget a job, leased or queued, for good; frees its host's place. False if it is not known."""
+        ...
+
+    async def cancel(self, job_ids: Sequence[str]) -> dict[str, LeaseHolder]:
+        """Forget jobs for good, as `finish` does, and say who worked on those that were leased and assigned."""
         ...
 
     async def expire(self, *, now_ms: int, limit: int = 100) -> list[str]:
@@ -112,10 +148,26 @@ class Frontier(Protocol):
         """No visit to a host before `until_ms` (Retry-After, back-off); never moves the moment earlier."""
         ...
 
+    async def back_off(self, host: str, *, now_ms: int, at_least_ms: int) -> int:
+        """A host answered that it is too busy (429, 503): no visit for a while; until which moment.
+
+        The wait is the larger of `at_least_ms` (its Retry-After) and a wait that doubles with each call from
+        `BACK_OFF_FIRST_MS` to `BACK_OFF_MOST_MS`. Each job of the host that is finished under a lease halves it again.
+        """
+        ...
+
     async def reserve_visit(self, host: str, *, now_ms: int) -> int:
         """Reserve the next free moment of a host for a redirect hop; that moment, in UTC milliseconds.
 
-        The hop belongs to a job that holds a lease: it counts for the delay, not for the concurrent limit.
+        The hop belongs to a job that holds a place at this host: it counts for the delay, not for the concurrent limit.
+        """
+        ...
+
+    async def lease_now(self, job: FrontierJob, *, now_ms: int, lease_ms: int) -> int:
+        """Lease a new job for `lease_ms` if its host may be visited now: 0. Else the moment from which it is worth
+        asking again, `now_ms` where nothing but a place is missing. 0 also for a job that is known.
+
+        For a redirect to a host at which its job holds no place: it is a visit like any other until it is cancelled.
         """
         ...
 

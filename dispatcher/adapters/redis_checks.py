@@ -1,19 +1,18 @@
-"""Is this Redis server fit to hold the frontier? Asked once, at start, so that a wrong server is named before any job.
+"""Are these Redis servers fit to hold the frontier? Asked once, at start, so that a wrong one is named before any job.
 
-Refused: older than 6.2, a read-only replica, a cluster node, a `maxmemory` with a policy that evicts keys (the queue
-would lose jobs and leases silently), memory used up, a user without the right to write, and keys laid out for another
-number of shards.
+Refused: older than 6.2, a read-only replica, a `maxmemory` with a policy that evicts keys (the queue would lose jobs
+and leases silently), memory used up, a user without the right to write, keys laid out by another version or for
+another number of shards.
 """
 
 from collections.abc import Mapping
 
-from redis.asyncio import Redis
-from redis.exceptions import RedisError
-
-from dispatcher.adapters.redis_scripts import explain
-from dispatcher.errors import SetupError
+from dispatcher.adapters.redis_nodes import RedisNodes
+from dispatcher.errors import FrontierError, SetupError
 
 OLDEST = (6, 2)
+LAYOUT = 2
+"""What `lua/shard.lua` and the preludes after it describe. Layout 1 had a key for each job and host."""
 
 InfoValue = str | int | float
 
@@ -24,8 +23,6 @@ def unfit(info: Mapping[str, InfoValue]) -> str | None:
     numbers = tuple(int(part) if part.isdigit() else 0 for part in version.split(".")[:2])
     if numbers < OLDEST:
         return f"runs version {version}; the queue needs Redis 6.2 or later, or any Valkey: upgrade it"
-    if info.get("redis_mode") == "cluster":
-        return "is a node of a cluster; the queue needs one server: give the address of a server outside a cluster"
     if info.get("role") != "master":
         return "is a read-only replica; give the address of the primary"
     limit, policy = int(info.get("maxmemory", 0)), info.get("maxmemory_policy", "noeviction")
@@ -41,26 +38,35 @@ def unfit(info: Mapping[str, InfoValue]) -> str | None:
 
 def layout_of(namespace: str, shards: int) -> tuple[str, str]:
     """Return the key that says how the frontier's keys are laid out, and what it says: a version, the shards."""
-    return f"{{{namespace}:0}}:layout", f"1 shards={shards}"
+    return f"{{{namespace}:0}}:layout", f"{LAYOUT} shards={shards}"
 
 
-async def check_server(client: Redis, where: str, *, namespace: str, shards: int) -> None:
-    """Refuse a server that cannot hold the frontier.
+async def check_servers(nodes: RedisNodes, *, namespace: str, shards: int) -> None:
+    """Refuse servers that cannot hold the frontier; asks each that holds a shard.
 
     Raises:
-        SetupError: what is wrong with the server at `where`, and what to do.
+        SetupError: what is wrong with which server, and what to do.
     """
     layout_key, layout = layout_of(namespace, shards)
     try:
-        info = await client.info()
-        if reason := unfit(info):
-            raise SetupError(f"{where} {reason}")
-        await client.set(layout_key, layout, nx=True)
-        found = await client.get(layout_key)
-    except (RedisError, OSError) as error:
-        raise SetupError(explain(error, where)) from error
-    if found != layout:
+        await nodes.find()
+        keys = {nodes.owner(key): key for key in (f"{{{namespace}:{k}}}:meta" for k in range(shards))}
+        for link, key in keys.items():
+            if reason := unfit(await nodes.info(key)):
+                raise SetupError(f"{link.where} {reason}")
+        await nodes.call(layout_key, "SET", layout_key, layout, "NX")
+        found = await nodes.call(layout_key, "GET", layout_key)
+    except FrontierError as error:
+        raise SetupError(str(error)) from error
+    if found == layout:
+        return
+    where = nodes.owner(layout_key).where
+    if str(found).split()[0] != str(LAYOUT):
         raise SetupError(
-            f"{where} holds a queue laid out as {found!r}, and this dispatcher expects {layout!r}; give every "
-            "dispatcher the same number of shards, or stop them all and flush the server: the queue is rebuilt"
+            f"{where} holds a queue of another version of Meadow (laid out as {found!r}, expected {layout!r}); stop "
+            "every dispatcher of that version and flush the server: the queue is rebuilt from the ledger"
         )
+    raise SetupError(
+        f"{where} holds a queue laid out as {found!r}, and this dispatcher expects {layout!r}; give every "
+        "dispatcher the same number of shards, or stop them all and flush the server: the queue is rebuilt"
+    )

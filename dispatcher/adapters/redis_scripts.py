@@ -1,143 +1,103 @@
-"""Lua scripts on a Redis server: EVALSHA with a fall-back, calls that travel together, errors the operator can act on.
+"""The scripts of the frontier, one shard at a time, and calls that travel together.
 
-A script is `lua/<name>.lua` after the prelude `lua/host_index.lua`. `RedisScripts.call` runs one at once;
-`ScriptQueue` gathers the calls that many tasks make at the same time into one EVALSHA, which is what makes a call per
-job cheap: one round trip of about 100 us carries up to 256 of them.
+A script is `lua/<name>.lua` after the preludes. `FrontierShard.run` runs one at once; `ScriptQueue` gathers the calls
+that many tasks make at the same time into one EVALSHA, which shares the script's start and lets the server read and
+write many records in one command.
 """
 
 import asyncio
-import hashlib
-from collections.abc import Iterator
-from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
-from typing import Any
-from urllib.parse import urlsplit
+from typing import Any, cast
 
 import msgspec
-from redis.asyncio import Redis
-from redis.exceptions import (
-    AuthenticationError,
-    AuthorizationError,
-    BusyLoadingError,
-    NoPermissionError,
-    NoScriptError,
-    OutOfMemoryError,
-    ReadOnlyError,
-    RedisError,
-    ResponseError,
-)
-from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import TimeoutError as RedisTimeoutError
 
+from dispatcher.adapters.redis_nodes import RedisNodes, Script
+from dispatcher.adapters.redis_pipeline import Argument
 from dispatcher.errors import FrontierError
 
 _LUA = Path(__file__).parent / "lua"
-_PRELUDE = "host_index"
+_PRELUDES = ("shard", "turns", "places", "jobs")
+_KEYS = ("jobs", "places", "flows", "pools", "queues", "due", "delayed", "turns", "leases", "idle", "meta")
 _MOST_ITEMS = 256
-
-ScriptArg = str | int | bytes
-
-
-def redacted(url: str) -> str:
-    """Return a Redis URL without its user and password, for messages."""
-    try:
-        parts = urlsplit(url)
-        port = f":{parts.port}" if parts.port else ""
-    except ValueError:
-        return "the Redis URL"
-    if parts.scheme == "unix":
-        return f"unix://{parts.path}"
-    return f"{parts.scheme}://{parts.hostname or ''}{port}{parts.path}"
+_pack = msgspec.msgpack.Encoder().encode
 
 
-def explain(error: RedisError | OSError, where: str) -> str:
-    """Return what happened at the server `where`, and what to do, for an error of the client library."""
-    # The client wraps what happened while connecting, and waiting for a free connection, in a ConnectionError.
-    cause = error.__cause__ if isinstance(error.__cause__, RedisError | TimeoutError) else error
-    match cause:
-        case AuthenticationError():
-            return f"{where} refused the password; correct the user and password in the Redis URL"
-        case NoPermissionError() | AuthorizationError():
-            return f"{where} does not let this user run what the queue needs; allow it all commands on the queue's keys"
-        case BusyLoadingError():
-            return f"{where} is still loading its data; try again in a moment"
-        case ReadOnlyError():
-            return f"{where} is a read-only replica; give the address of the primary"
-        case OutOfMemoryError():
-            return f"{where} has no memory left for the queue; raise its `maxmemory` or use a larger server"
-        case RedisTimeoutError() | TimeoutError():
-            return f"{where} did not answer in time; look whether the server is overloaded or the network is slow"
-        case RedisConnectionError() | OSError():
-            return f"{where} is not reachable; start the server, or correct the Redis URL"
-        case ResponseError() if str(cause).startswith("MISCONF"):
-            return f"{where} cannot write to its disk and refuses writes; free some space there"
-        case _:
-            return f"{where} refused a command: {str(cause).splitlines()[0] if str(cause) else type(cause).__name__}"
+@cache
+def frontier_scripts() -> dict[str, Script]:
+    """Return the scripts by name."""
+    texts = {path.stem: path.read_text(encoding="utf-8") for path in sorted(_LUA.glob("*.lua"))}
+    preludes = "\n".join(texts.pop(name) for name in _PRELUDES)
+    alone = {"mark_rebuilt"}
+    return {name: Script.of(text if name in alone else f"{preludes}\n{text}") for name, text in texts.items()}
 
 
-@contextmanager
-def translated(where: str) -> Iterator[None]:
-    """Turn errors of the client library into a `FrontierError` that says what to do."""
-    try:
-        yield
-    except (RedisError, OSError) as error:
-        raise FrontierError(explain(error, where)) from error
+class FrontierShard:
+    """One shard: its keys and what every script is told. `pace` are ARGV[1..4] of the scripts (`lua/shard.lua`)."""
 
+    def __init__(self, nodes: RedisNodes, tag: str, pace: tuple[int, int, int, int]) -> None:
+        self.tag = tag
+        self._nodes, self._pace = nodes, pace
+        self._keys = tuple(f"{tag}:{name}" for name in _KEYS)
+        self._scripts = frontier_scripts()
+        self.assign = ScriptQueue(self, "assign")
+        self.holder = ScriptQueue(self, "holder")
+        self.release = ScriptQueue(self, "release")
+        self.finish = ScriptQueue(self, "finish")
+        self.cancel = ScriptQueue(self, "cancel")
+        self.set_pace = ScriptQueue(self, "set_pace")
+        self.postpone_host = ScriptQueue(self, "postpone_host")
+        self.back_off = ScriptQueue(self, "back_off")
+        self.reserve_visit = ScriptQueue(self, "reserve_visit")
+        self.lease_now = ScriptQueue(self, "lease_now")
 
-class RedisScripts:
-    """The scripts of the frontier on one server. Does not own the client."""
-
-    def __init__(self, client: Redis, where: str) -> None:
-        self._client = client
-        self._where = where
-        prelude = (_LUA / f"{_PRELUDE}.lua").read_text(encoding="utf-8")
-        self._sources = {
-            path.stem: prelude + "\n" + path.read_text(encoding="utf-8")
-            for path in _LUA.glob("*.lua")
-            if path.stem != _PRELUDE
-        }
-        self._hashes = {
-            name: hashlib.sha1(source.encode(), usedforsecurity=False).hexdigest()
-            for name, source in self._sources.items()
-        }
-
-    async def call(self, name: str, shard: str, *args: ScriptArg) -> Any:
-        """Run the script `name` on a shard and return its reply; its types are those its header promises.
-
-        A server that does not know the script (it was restarted, or its scripts were flushed) is given it again.
+    async def run(self, name: str, *arguments: Argument) -> Any:
+        """Run a script and return its reply; its types are those its header promises.
 
         Raises:
-            FrontierError: the server is not reachable or refused.
+            FrontierError: the server is not reachable or refused; whether the script ran is not known.
         """
-        with translated(self._where):
-            try:
-                return await self._client.evalsha(self._hashes[name], 1, shard, *args)
-            except NoScriptError:
-                return await self._client.eval(self._sources[name], 1, shard, *args)
+        return await self._nodes.run(self._scripts[name], self._keys, *self._pace, *arguments)
+
+    async def call(self, command: str, key: str, *arguments: Argument) -> Any:
+        """Run a command on a key of this shard, named without its tag. Raises as `run`."""
+        return await self._nodes.call(f"{self.tag}:{key}", command, f"{self.tag}:{key}", *arguments)
+
+    async def run_id(self) -> str:
+        """Return what tells one run of this shard's server from any other."""
+        return (await self._nodes.info(f"{self.tag}:meta", "server"))["run_id"]
+
+    async def mark_rebuilt(self, run: str, mark: str) -> None:
+        """Run mark_rebuilt.lua, which has keys of its own."""
+        keys = (f"{self.tag}:intact", f"{self.tag}:rebuilding")
+        await self._nodes.run(self._scripts["mark_rebuilt"], keys, run, mark)
+
+    async def drain(self) -> None:
+        """Wait until every call made so far has its reply."""
+        for queue in vars(self).values():
+            if isinstance(queue, ScriptQueue):
+                await queue.drain()
 
 
 class ScriptQueue:
     """Calls of one script on one shard, made by many tasks, sent together in the order they were made.
 
-    One EVALSHA is under way at a time; what arrives meanwhile goes with the next one. `head` are the script's
-    arguments before the list. A caller that is cancelled does not take its call back.
+    One EVALSHA is under way at a time; what arrives meanwhile goes with the next one. A caller that is cancelled does
+    not take its call back.
     """
 
-    def __init__(self, scripts: RedisScripts, name: str, shard: str, *head: ScriptArg) -> None:
-        self._scripts = scripts
-        self._name = name
-        self._shard = shard
-        self._head = head
-        self._waiting: list[tuple[object, asyncio.Future[int | list[str] | None]]] = []
+    def __init__(self, shard: FrontierShard, name: str) -> None:
+        self._shard, self._name = shard, name
+        self._waiting: list[tuple[object, asyncio.Future[Any]]] = []
         self._sender: asyncio.Task[None] | None = None
 
-    async def call(self, item: object) -> int | list[str] | None:
+    async def call(self, item: object) -> Any:
         """Run the script for one item and return the reply for it.
 
         Raises:
             FrontierError: the server is not reachable or refused; whether the call took effect is not known.
         """
-        reply: asyncio.Future[int | list[str] | None] = asyncio.get_running_loop().create_future()
+        reply: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         self._waiting.append((item, reply))
         if self._sender is None:
             self._sender = asyncio.create_task(self._send_all())
@@ -156,10 +116,9 @@ class ScriptQueue:
         finally:
             self._sender = None
 
-    async def _send(self, batch: list[tuple[object, asyncio.Future[int | list[str] | None]]]) -> None:
-        packed = msgspec.msgpack.encode([item for item, _ in batch])
+    async def _send(self, batch: list[tuple[object, asyncio.Future[Any]]]) -> None:
         try:
-            replies = await self._scripts.call(self._name, self._shard, *self._head, packed)
+            replies = cast("list[Any]", await self._shard.run(self._name, _pack([item for item, _ in batch])))
             for (_, future), reply in zip(batch, replies, strict=True):
                 if not future.done():
                     future.set_result(reply)

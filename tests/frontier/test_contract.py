@@ -33,7 +33,7 @@ async def lease_ids(frontier: Frontier, now_ms: int, *, pool: str = POOL, limit:
 
 async def test_a_job_is_added_once_and_leased_once(frontier: Frontier) -> None:
     assert await frontier.add([job("1"), job("2"), job("1")]) == 2
-    assert await frontier.add([job("2", priority=9)]) == 0
+    assert await frontier.add([job("2", priority=3)]) == 0
     [first] = await lease(frontier, T0)
     assert (first.job_id, first.host, first.pool, first.expires_ms) == ("1", "a.example", POOL, T0 + 30_000)
     assert await frontier.add([job("1")]) == 0
@@ -43,8 +43,8 @@ async def test_a_job_is_added_once_and_leased_once(frontier: Frontier) -> None:
 
 async def test_jobs_of_a_host_go_by_priority_then_by_age(frontier: Frontier) -> None:
     await frontier.set_pace("a.example", HostPace(delay_ms=0, max_concurrent=100))
-    await frontier.add([job("z"), job("y"), job("low", priority=-3), job("high", priority=7)])
-    await frontier.add([job("x")])
+    await frontier.add([job("z", priority=1), job("y", priority=1), job("low", priority=0), job("high", priority=3)])
+    await frontier.add([job("x", priority=1)])
     assert await lease_ids(frontier, T0, limit=4) == ["high", "z", "y", "x"]
     assert await lease_ids(frontier, T0) == ["low"]
 
@@ -82,7 +82,7 @@ async def test_many_hosts_fill_a_batch(frontier: Frontier) -> None:
 
 
 async def test_a_delayed_job_waits_and_does_not_hold_others_up(frontier: Frontier) -> None:
-    await frontier.add([job("later", not_before_ms=T0 + 5_000, priority=9), job("now")])
+    await frontier.add([job("later", not_before_ms=T0 + 5_000, priority=3), job("now")])
     assert await frontier.next_due_ms(POOL) == 0
     assert await lease_ids(frontier, T0) == ["now"]
     assert await frontier.next_due_ms(POOL) == T0 + 5_000
@@ -220,6 +220,32 @@ async def test_redirect_hops_take_the_host_s_moments_in_turn(frontier: Frontier)
     assert await frontier.reserve_visit("a.example", now_ms=T0 + 4 * DELAY) == T0 + 5 * DELAY
     await frontier.postpone_host("a.example", T0 + 60_000)
     assert await frontier.reserve_visit("a.example", now_ms=T0 + 7 * DELAY) == T0 + 60_000
+
+
+async def test_a_redirect_to_another_host_is_a_visit_like_any_other(frontier: Frontier) -> None:
+    await frontier.set_pace("a.example", HostPace(delay_ms=DELAY, max_concurrent=1))
+    await frontier.add([job("1"), job("2")])
+    hop, next_hop = job("hop", pool="hop"), job("next", pool="hop")
+    assert await lease_ids(frontier, T0) == ["1"]
+    assert await frontier.lease_now(hop, now_ms=T0 + 1, lease_ms=60_000) == T0 + DELAY
+    assert await frontier.lease_now(hop, now_ms=T0 + DELAY, lease_ms=60_000) == T0 + DELAY
+    assert await frontier.finish("1")
+    assert await frontier.lease_now(hop, now_ms=T0 + DELAY, lease_ms=60_000) == 0
+    assert await frontier.lease_now(hop, now_ms=T0 + DELAY, lease_ms=60_000) == 0
+    assert await lease_ids(frontier, T0 + 9 * DELAY) == []
+    assert await frontier.lease_now(next_hop, now_ms=T0 + 9 * DELAY, lease_ms=60_000) == T0 + 9 * DELAY
+    assert await frontier.cancel(["hop"]) == {}
+    assert await lease_ids(frontier, T0 + 9 * DELAY) == ["2"]
+    assert await frontier.finish("2")
+    assert await frontier.size() == 0
+
+
+async def test_a_redirect_that_nobody_ends_gives_its_place_back_when_it_runs_out(frontier: Frontier) -> None:
+    assert await frontier.lease_now(job("hop", pool="hop"), now_ms=T0, lease_ms=1_000) == 0
+    assert await frontier.expire(now_ms=T0 + 999) == []
+    assert await frontier.expire(now_ms=T0 + 1_000) == ["hop"]
+    await frontier.cancel(["hop"])
+    assert (await frontier.size(), await frontier.pools()) == (0, [])
 
 
 async def test_a_new_host_does_not_overtake_one_that_is_due(frontiers: Frontiers) -> None:

@@ -4,6 +4,7 @@ import asyncio
 import socket
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import cast
 
 import pytest
 import pytest_asyncio
@@ -14,13 +15,21 @@ from dispatcher.adapters.redis_checks import unfit
 from dispatcher.adapters.redis_frontier import RedisFrontier, open_redis_frontier
 from dispatcher.errors import FrontierError, SetupError
 from dispatcher.frontier import DEFAULT_POOL, FrontierJob, HostPace
+from tests.frontier.redis_cluster import RedisCluster
+from tests.servers import RedisServer
 
 T0 = 1_800_000_000_000
 PACE = HostPace(delay_ms=1_000, max_concurrent=2)
 
 
+@pytest.fixture(params=["valkey", "redis"])
+def server(request: pytest.FixtureRequest, server: RedisServer) -> RedisServer:
+    """Both kinds of server, in turn."""
+    return server if request.param == "valkey" else cast("RedisServer", request.getfixturevalue("redis_server"))
+
+
 @pytest_asyncio.fixture
-async def admin(server: EmbeddedValkey) -> AsyncIterator[Redis]:
+async def admin(server: RedisServer) -> AsyncIterator[Redis]:
     client: Redis = Redis.from_url(server.url, decode_responses=True)
     await client.flushall()
     yield client
@@ -28,7 +37,7 @@ async def admin(server: EmbeddedValkey) -> AsyncIterator[Redis]:
 
 
 @pytest_asyncio.fixture
-async def frontier(server: EmbeddedValkey, admin: Redis) -> AsyncIterator[RedisFrontier]:
+async def frontier(server: RedisServer, admin: Redis) -> AsyncIterator[RedisFrontier]:
     opened = await open_redis_frontier(server.url, default_pace=PACE)
     yield opened
     await opened.close()
@@ -57,7 +66,7 @@ async def test_a_flush_is_noticed_and_old_tokens_stay_old(frontier: RedisFrontie
     assert await frontier.release(before[0].job_id, before[0].token, not_before_ms=0) is False
 
 
-async def test_another_dispatcher_s_tokens_grow_over_a_flush(server: EmbeddedValkey, admin: Redis) -> None:
+async def test_another_dispatcher_s_tokens_grow_over_a_flush(server: RedisServer, admin: Redis) -> None:
     tokens = []
     for now_ms in (T0, T0 + 1):
         frontier = await open_redis_frontier(server.url, default_pace=PACE)
@@ -83,7 +92,7 @@ async def test_a_flush_during_the_rebuild_is_noticed(frontier: RedisFrontier, ad
     assert await frontier.is_intact() is True
 
 
-async def test_one_dispatcher_s_rebuild_serves_all(server: EmbeddedValkey, frontier: RedisFrontier) -> None:
+async def test_one_dispatcher_s_rebuild_serves_all(server: RedisServer, frontier: RedisFrontier) -> None:
     other = await open_redis_frontier(server.url, default_pace=PACE)
     await rebuilt(frontier)
     assert await other.is_intact() is True
@@ -128,7 +137,7 @@ async def test_callers_of_a_server_that_is_gone_each_get_the_error(tmp_path: Pat
     await frontier.close()
 
 
-async def test_a_full_server_is_named(server: EmbeddedValkey, frontier: RedisFrontier, admin: Redis) -> None:
+async def test_a_full_server_is_named(server: RedisServer, frontier: RedisFrontier, admin: Redis) -> None:
     await admin.config_set("maxmemory", "1")
     try:
         with pytest.raises(FrontierError, match="has no memory left for the queue; raise its `maxmemory`"):
@@ -140,7 +149,7 @@ async def test_a_full_server_is_named(server: EmbeddedValkey, frontier: RedisFro
     assert await frontier.add(jobs(1)) == 1
 
 
-async def test_a_server_that_evicts_keys_is_refused_at_start(server: EmbeddedValkey, admin: Redis) -> None:
+async def test_a_server_that_evicts_keys_is_refused_at_start(server: RedisServer, admin: Redis) -> None:
     await admin.config_set("maxmemory", "1gb")
     await admin.config_set("maxmemory-policy", "allkeys-lru")
     try:
@@ -152,7 +161,7 @@ async def test_a_server_that_evicts_keys_is_refused_at_start(server: EmbeddedVal
 
 
 async def test_a_replica_is_refused_at_start_and_named_later(
-    server: EmbeddedValkey, frontier: RedisFrontier, admin: Redis
+    server: RedisServer, frontier: RedisFrontier, admin: Redis
 ) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
@@ -166,12 +175,61 @@ async def test_a_replica_is_refused_at_start_and_named_later(
             await admin.execute_command("REPLICAOF", "NO", "ONE")  # type: ignore[no-untyped-call]  # untyped in the client
 
 
-async def test_another_number_of_shards_is_refused(server: EmbeddedValkey, frontier: RedisFrontier) -> None:
+async def test_another_number_of_shards_is_refused(server: RedisServer, frontier: RedisFrontier) -> None:
     with pytest.raises(SetupError, match="the same number of shards"):
         await open_redis_frontier(server.url, default_pace=PACE, shards=4)
 
 
-async def test_a_wrong_password_and_a_wrong_address_are_told_apart(server: EmbeddedValkey, admin: Redis) -> None:
+async def test_the_layout_of_another_version_is_refused(server: RedisServer, admin: Redis) -> None:
+    await admin.set("{m:0}:layout", "1 shards=1")
+    with pytest.raises(SetupError, match=r"another version of Meadow .*'1 shards=1'.* flush the server"):
+        await open_redis_frontier(server.url, default_pace=PACE)
+    await admin.flushall()
+    opened = await open_redis_frontier(server.url, default_pace=PACE)
+    await opened.close()
+
+
+async def test_a_script_touches_no_key_that_it_does_not_name(frontier: RedisFrontier, admin: Redis) -> None:
+    await frontier.is_intact()
+    await frontier.add(jobs(300))
+    for found in await frontier.lease(DEFAULT_POOL, limit=90, now_ms=T0, lease_ms=1_000):
+        await frontier.finish(found.job_id)
+    await frontier.expire(now_ms=T0 + 9_000_000, limit=1_000)
+    await frontier.mark_rebuilt()
+    keys = {str(key) for key in await admin.keys("*")}
+    assert all(key.startswith("{m:0}:") for key in keys)
+    assert len(keys) <= 13
+
+
+async def test_a_job_on_a_node_that_is_gone_is_named_and_the_others_go_on(cluster: RedisCluster) -> None:
+    frontier = await open_redis_frontier(cluster.url, default_pace=PACE, shards=6, namespace="gone")
+    try:
+        await frontier.add(jobs(300))
+        cluster.nodes[2].pause()
+        cluster.nodes[2].kill()
+        leases = await frontier.lease(DEFAULT_POOL, limit=300, now_ms=T0, lease_ms=1_000)
+        assert 0 < len(leases) < 300
+        with pytest.raises(FrontierError, match=r"cluster's node 127.0.0.1:\d+ is not reachable; start the server"):
+            await frontier.size()
+    finally:
+        cluster.nodes[2].start()
+        await frontier.close()
+        cluster.wait_until_it_agrees()
+
+
+async def test_a_slot_that_moves_to_another_node_is_followed(cluster: RedisCluster) -> None:
+    frontier = await open_redis_frontier(cluster.url, default_pace=PACE, shards=3, namespace="moves")
+    try:
+        assert await frontier.size() == 0
+        for k in range(3):
+            cluster.move_slot(f"{{moves:{k}}}:meta")
+        assert await frontier.add(jobs(30)) == 30
+        assert len(await frontier.lease(DEFAULT_POOL, limit=30, now_ms=T0, lease_ms=1_000)) == 30
+    finally:
+        await frontier.close()
+
+
+async def test_a_wrong_password_and_a_wrong_address_are_told_apart(server: RedisServer, admin: Redis) -> None:
     await admin.config_set("requirepass", "secret-of-the-test")
     try:
         with pytest.raises(SetupError, match="correct the user and password"):
@@ -201,7 +259,6 @@ async def test_what_is_no_redis_url_is_named(url: str) -> None:
     ("info", "reason"),
     [
         ({"redis_version": "6.0.20", "role": "master"}, "runs version 6.0.20; the queue needs Redis 6.2 or later"),
-        ({"redis_version": "7.2.4", "role": "master", "redis_mode": "cluster"}, "is a node of a cluster"),
         ({"redis_version": "7.2.4", "role": "slave"}, "is a read-only replica"),
     ],
 )

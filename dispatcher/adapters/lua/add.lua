@@ -1,46 +1,54 @@
 -- Add jobs that are not known yet. Replies with how many were new.
 --
--- ARGV[1]  delay (ms) and ARGV[2] most at once of a host without a pace of its own
--- ARGV[3]  MessagePack: {job, host, pool, priority, not_before_ms} for each job
+-- KEYS, ARGV[1..4]  as in shard.lua
+-- ARGV[5]  MessagePack: {pool, team} of each flow in ARGV[7]
+-- ARGV[6]  MessagePack: {host, domain} of each host in ARGV[7]
+-- ARGV[7]  MessagePack: {job, place in ARGV[5], place in ARGV[6], order, not_before_ms, tags parted by tabs} for each job
 --
--- Reads and writes, for each job: T:meta, T:job:<job>, T:ready and T:later of its pool and host,
--- T:host:<host>, T:hosts:<pool>, T:idle.
--- Keeps: a known job, queued or leased, is left as it is. A host that had nothing waiting enters behind the hosts that
--- are due already: its moment is at least the latest time a lease has seen.
+-- Keeps: a known job, queued or leased, is left as it is. A host that was idle is not due before the latest time a lease
+-- has seen, and so does not overtake hosts that are due already.
+-- Cost: O(log n) a job.
 
-local delay, most = tonumber(ARGV[1]), tonumber(ARGV[2])
-local meta = call('HMGET', T .. ':meta', 'c', 'q')
+local flows_given, hosts_given = cmsgpack.unpack(ARGV[5]), cmsgpack.unpack(ARGV[6])
+local items = cmsgpack.unpack(ARGV[7])
+local meta = call('HMGET', META, 'c', 'q')
 local clock, age = tonumber(meta[1]) or 0, tonumber(meta[2]) or 0
-local hosts, order, added = {}, {}, 0
 
-for _, item in ipairs(cmsgpack.unpack(ARGV[3])) do
-  local job, host, pool, priority, not_before = item[1], item[2], item[3], item[4], item[5]
-  local key = T .. ':job:' .. job
-  if call('EXISTS', key) == 0 then
+local ids = {}
+for i = 1, #items do
+  ids[i] = items[i][1]
+end
+local known = records_of(ids)
+local names = {}
+for i, host in ipairs(hosts_given) do
+  names[2 * i - 1], names[2 * i] = host[1], host[2] == '' and host[1] or host[2]
+end
+read_missing(names)
+
+local added, flows_here, hosts_here = 0, {}, {}
+for i, item in ipairs(items) do
+  local job, flow_at, host_at = item[1], item[2], item[3]
+  if not known[i] and jobs_w.values[job] == nil then
     added = added + 1
-    age = age + 1
-    local hex = string.format('%012x', age)
-    call('HSET', key, 'h', host, 'p', pool, 'r', priority, 'q', hex)
-    local s = hosts[host]
-    if not s then
-      s = load_host(host, delay, most)
-      hosts[host] = s
-      order[#order + 1] = host
-      if s.p == '' then
-        s.w = math.max(s.w, clock)
-        call('HSET', T .. ':host:' .. host, 'w', s.w)
-        call('ZREM', T .. ':idle', host)
-      end
+    local f = flows_here[flow_at]
+    if not f then
+      f = flow_named(flows_given[flow_at][1], flows_given[flow_at][2])
+      flows_here[flow_at] = f
     end
-    enqueue(job, host, s, pool, priority, hex, not_before)
+    local h = hosts_here[host_at]
+    if not h then
+      h = host_of(hosts_given[host_at][1], hosts_given[host_at][2])
+      hosts_here[host_at] = h
+    end
+    h.n, f.n = h.n + 1, f.n + 1
+    touch(h)
+    touch_flow(f)
+    enqueue(job, f.id .. item[4] .. format('%012x', age + added) .. h.name .. '\n' .. item[6], h, f, item[5], clock)
   end
 end
 
-for i = 1, #order do
-  settle(order[i], hosts[order[i]])
-end
+commit()
 if added > 0 then
-  call('HSET', T .. ':meta', 'q', age)
-  call('HINCRBY', T .. ':meta', 's', added)
+  call('HSET', META, 'q', format('%.0f', age + added))
 end
 return added

@@ -1,12 +1,10 @@
 -- Who works on jobs now. Replies with {token, node key, job hash} for each, empty where nobody does.
 --
--- ARGV[1]  MessagePack: the ids of the jobs
---
--- Reads, for each: T:job:<job>.
+-- KEYS, ARGV[1..4]  as in shard.lua
+-- ARGV[5]  MessagePack: the ids of the jobs
 
-local replies = {}
-for i, job in ipairs(cmsgpack.unpack(ARGV[1])) do
-  local v = call('HMGET', T .. ':job:' .. job, 't', 'k', 'j')
-  replies[i] = v[2] and v or {}
+local replies, found = {}, jobs_of(cmsgpack.unpack(ARGV[5]))
+for i, j in ipairs(found) do
+  replies[i] = j and j.node and {j.token, j.node, j.hash} or {}
 end
 return replies

@@ -1,63 +1,181 @@
--- Lease jobs whose hosts may be visited now. Replies with a flat list: job, host, token for each lease.
+-- Lease jobs whose hosts may be visited now. Replies with a flat list: job, host, token, tags parted by tabs, for each.
 --
--- ARGV[1]  delay (ms) and ARGV[2] most at once of a host without a pace of its own
--- ARGV[3]  pool, ARGV[4] most leases, ARGV[5] now (ms), ARGV[6] expiry (ms)
--- ARGV[7]  a token every new one must exceed
+-- KEYS, ARGV[1..4]  as in shard.lua
+-- ARGV[5]  pool, ARGV[6] most leases, ARGV[7] now (ms), ARGV[8] expiry (ms)
+-- ARGV[9]  a token every new one must exceed; ARGV[10] shards and ARGV[11] which of them this is: tokens are congruent
+--          to it, so that two shards never give the same one
 --
--- Reads and writes: T:meta, T:hosts:<pool>, T:leases, and for each host visited T:host:<host>, T:ready
--- and T:later of every pool the host waits in, T:hosts of these pools, and T:job:<job> of the jobs that move.
--- Keeps: at least the delay between two starts on a host and at most `most` leases at once, over all pools and callers.
--- A token exceeds every token given before, even after all keys were lost, while the time given does not go back
--- and fewer than 1,024 tokens are given a millisecond.
--- Cost: O(log n) a lease. A delayed job costs one move in its life: at most PROMOTED of them at each visit.
+-- Keeps: at least the delay between two starts on a host, and on a domain, and at most as many leases at once as each
+-- allows, over all pools and callers. Flows take turns (turns.lua). A token exceeds every token given before, even after
+-- all keys were lost, while the time given does not go back and fewer than 1,024 / shards tokens are given a millisecond.
+-- Fewer leases than asked for: nothing else may be leased now, but for what a crowded place holds back (places.lua) and
+-- for the bound on one call's work.
+-- Cost: O(log n) a lease. What is met too early is filed again: paid by the visit that made it so, and bounded by 256
+-- and 2 for each lease asked for. A delayed job costs one move in its life: at most PROMOTED a call.
 
-local PROMOTED = 128
-local delay, most = tonumber(ARGV[1]), tonumber(ARGV[2])
-local pool, limit, now, expires = ARGV[3], tonumber(ARGV[4]), tonumber(ARGV[5]), tonumber(ARGV[6])
-local hosts_key = T .. ':hosts:' .. pool
-local meta = call('HMGET', T .. ':meta', 't', 'c')
-local clock = tonumber(meta[2]) or 0
-local token = math.max(tonumber(meta[1]) or 0, now * 1024 - 1, tonumber(ARGV[7]))
-local leases, taken = {}, 0
+local PROMOTED, NAPS, CHUNK, SPARE_LOOKS = 256, 1000, 64, 256
+local limit, now, expires = tonumber(ARGV[6]), tonumber(ARGV[7]), digits(tonumber(ARGV[8]))
+local shards, shard = tonumber(ARGV[10]), tonumber(ARGV[11])
+local meta = call('HMGET', META, 't', 'c')
+local clock = max(tonumber(meta[2]) or 0, now)
+local token = max(tonumber(meta[1]) or 0, now * 1024 - 1, tonumber(ARGV[9])) + 1
+token = token + (shard - token) % shards
+local pool = pool_named(ARGV[5])
+local leased, hosts, following = {}, {}, {}
 
--- A host can be due and yet not free only where callers disagree on the pace of unknown hosts; settling it moves it on.
-for _ = 1, limit + 100 do
-  if taken == limit then
-    break
+local function promote()
+  local first, last = '[' .. pool.id, '(' .. pool.id .. digits(now + 1)
+  local found = call('ZRANGEBYLEX', DELAYED, first, last, 'LIMIT', 0, PROMOTED)
+  if #found == 0 then
+    return
   end
-  local host = call('ZRANGEBYSCORE', hosts_key, '-inf', now, 'LIMIT', 0, 1)[1]
-  if not host then
-    break
+  local ids = {}
+  for i = 1, #found do
+    put(delayed_w, found[i], false)
+    ids[i] = sub(found[i], 17)
   end
-  local s = load_host(host, delay, most)
-  if s.a < s.c and free_at(s) <= now then
-    local ready, later = T .. ':ready:' .. pool .. '|' .. host, T .. ':later:' .. pool .. '|' .. host
-    local due = call('ZRANGEBYSCORE', later, '-inf', now, 'LIMIT', 0, PROMOTED)
-    for i = 1, #due do
-      local priority = call('HGET', T .. ':job:' .. string.sub(due[i], 13), 'r')
-      call('ZADD', ready, -tonumber(priority), due[i])
-      call('ZREM', later, due[i])
+  local jobs = jobs_of(ids)
+  read_around(jobs)
+  for i, j in ipairs(jobs) do
+    leave_pool(flow_of(j.flow))
+    enqueue(ids[i], j.common, place_of(j.host), flow_of(j.flow), 0, clock)
+  end
+  flush(queues_w)
+  flush(turns_w)
+end
+
+-- Flows in the order of their turns: those of a chunk that is read, then those that were served in this call.
+local ahead, at, again, from = {}, 1, {}, nil
+local complete, more_naps = false, true
+
+local function next_flow()
+  while at > #ahead do
+    if more_naps then
+      more_naps = end_naps(pool, now, NAPS)
+      from, complete = '[' .. pool.id .. 'A', false
     end
-    local member = call('ZPOPMIN', ready)[1]
-    if member then
-      local job = string.sub(member, 13)
-      taken = taken + 1
-      token = token + 1
-      call('HSET', T .. ':job:' .. job, 't', token, 'e', expires)
-      call('ZADD', T .. ':leases', expires, job)
-      s.a = s.a + 1
-      s.l = now
-      call('HSET', T .. ':host:' .. host, 'a', s.a, 'l', now)
-      leases[taken * 3 - 2], leases[taken * 3 - 1], leases[taken * 3] = job, host, token
+    if complete then
+      ahead, at, again = again, 1, {}
+      if #ahead == 0 then
+        return nil
+      end
+    else
+      flush(turns_w)
+      local found = call('ZRANGEBYLEX', TURNS, from, '(' .. pool.id .. 'A~', 'LIMIT', 0, CHUNK)
+      complete = #found < CHUNK
+      ahead, at = {}, 1
+      local ids = {}
+      for i = 1, #found do
+        ids[i] = sub(found[i], 18)
+      end
+      if #ids > 0 then
+        from = '(' .. found[#found]
+        read_flows(ids)
+        for i = 1, #ids do
+          local f = flows[ids[i]]
+          if not f.seen then
+            f.seen = true
+            ahead[#ahead + 1] = f
+          end
+        end
+      end
     end
   end
-  settle(host, s)
+  at = at + 1
+  return ahead[at - 1]
 end
 
-if taken > 0 then
-  call('HSET', T .. ':meta', 't', token)
+-- Take the first job of a flow from a host that may be visited, by its entry in due, or from the line of its domain d.
+local function take(h, f, d, entry)
+  local name, id = h.name, f.id
+  -- What was taken before in this call is still in queues, before the job that was seen to follow it.
+  local queue = name .. '|' .. id
+  local found = call('ZRANGEBYLEX', QUEUES, '[' .. (following[queue] or queue), '(' .. queue .. '~', 'LIMIT', 0, 2)
+  put(queues_w, found[1], false)
+
+  if d then
+    local _, _, rank, moment = claim_of(h, id)
+    leave_line(h, f, rank, moment)
+  else
+    put(due_w, entry, false)
+    d = domain_of(h)
+  end
+  h.a = h.a + 1
+  visit(h, now, now)
+  if found[2] and h.d == 0 then
+    following[queue] = found[2]
+  end
+  if found[2] then
+    file(h, f, sub(found[2], #name + 8, #name + 8), now, true)
+  else
+    drop_claim(h, find(h.claims, id, 1, true))
+  end
+  if d then
+    d.a = d.a + 1
+    visit(d, now, now)
+    if find(d.claims, id, 1, true) then
+      settle_line(d, f, now)
+    end
+  end
+  leased[#leased + 1] = sub(found[1], #name + 34)
+  hosts[#leased] = h
 end
-if now > clock then
-  call('HSET', T .. ':meta', 'c', now)
+
+local replies = {}
+if pool then
+  promote()
+  local looks = 2 * limit + SPARE_LOOKS
+  while #leased < limit and looks > 0 do
+    local f = next_flow()
+    if not f then
+      break
+    end
+    local want = ceil((limit - #leased) / max(1, #ahead)) + 1
+    local h, d, entry
+    repeat
+      looks = looks - 1
+      entry = next_entry(f, now, want)
+      if not entry then
+        break
+      end
+      if f.at == 2 then
+        local names = {}
+        for i = 1, #f.ahead do
+          names[i] = sub(f.ahead[i], 21)
+        end
+        read_hosts(names)
+      end
+      h, d = visitable(f, entry, now)
+    until h or looks <= 0
+    if h then
+      take(h, f, d, entry)
+      served(f, pool)
+      again[#again + 1] = f
+    elseif looks > 0 then
+      rest(f)
+    end
+  end
+
+  for i, record in ipairs(records_of(leased)) do
+    local job = leased[i]
+    local common = sub(record, sub(record, 1, 1) == 'W' and 2 or 15)
+    put(jobs_w, job, 'L' .. format('%016.0f', token) .. expires .. common)
+    put(leases_w, job, expires)
+    local last = i * 4
+    replies[last - 3], replies[last - 2], replies[last - 1] = job, hosts[i].name, token
+    replies[last] = sub(common, find(common, '\n', 33, true) + 1)
+    token = token + shards
+  end
+  if #leased > 0 then
+    pool.waiting = pool.waiting - #leased
+    touch_pool(pool)
+  end
+  commit()
 end
-return leases
+
+if #leased > 0 then
+  call('HSET', META, 't', format('%.0f', token - shards), 'c', digits(clock))
+elseif clock > (tonumber(meta[2]) or 0) then
+  call('HSET', META, 'c', digits(clock))
+end
+return replies

@@ -1,26 +1,47 @@
 -- Put leased jobs back for another try. Replies with 1 or 0 for each: 0 where the token is stale.
 --
--- ARGV[1]  delay (ms) and ARGV[2] most at once of a host without a pace of its own
--- ARGV[3]  MessagePack: {job, token, not_before_ms} for each
+-- KEYS, ARGV[1..4]  as in shard.lua
+-- ARGV[5]  MessagePack: {job, token of 16 digits, not_before_ms, {tags}} for each
 --
--- Reads and writes, for each: T:job:<job>, T:leases, T:host:<host>, T:ready and T:later of its pool and
--- host, T:hosts of the host's pools.
--- Keeps: a job keeps its age; its place under the host's limit is free at once.
+-- Keeps: a job keeps its age, and the newest TAGS_AT_MOST of its tags; its place under the limits of host and domain is
+-- free at once.
+-- Cost: O(log n) each.
 
-local delay, most = tonumber(ARGV[1]), tonumber(ARGV[2])
-local replies = {}
-for i, item in ipairs(cmsgpack.unpack(ARGV[3])) do
-  local job = item[1]
-  local key = T .. ':job:' .. job
-  local v = call('HMGET', key, 'h', 'p', 'r', 'q', 't')
+local replies, items, ids = {}, cmsgpack.unpack(ARGV[5]), {}
+for i = 1, #items do
+  ids[i] = items[i][1]
+end
+local found, clock = jobs_of(ids), tonumber(call('HGET', META, 'c')) or 0
+read_around(found)
+
+-- The tags of a job with others added; one that is given again counts as new.
+local function with_tags(tags, more)
+  local kept, given = {}, {}
+  for _, tag in ipairs(more) do
+    given[tag] = true
+  end
+  for tag in string.gmatch(tags, '[^\t]+') do
+    if not given[tag] then
+      kept[#kept + 1] = tag
+    end
+  end
+  for _, tag in ipairs(more) do
+    kept[#kept + 1] = tag
+  end
+  return table.concat(kept, '\t', max(1, #kept - TAGS_AT_MOST + 1))
+end
+
+for i, item in ipairs(items) do
+  local job, j = ids[i], found[i]
   replies[i] = 0
-  if tonumber(v[5]) == item[2] then
-    local s = load_host(v[1], delay, most)
-    call('HDEL', key, 't', 'e', 'k', 'j')
-    end_lease(job, v[1], s)
-    enqueue(job, v[1], s, v[2], tonumber(v[3]), v[4], item[3])
-    settle(v[1], s)
+  if j and jobs_w.values[job] == nil and j.token == item[2] then
+    if #item[4] > 0 then
+      local stop = find(j.common, '\n', 33, true)
+      j.common = sub(j.common, 1, stop) .. with_tags(sub(j.common, stop + 1), item[4])
+    end
+    put_back(job, j, item[3], clock)
     replies[i] = 1
   end
 end
+commit()
 return replies
