@@ -84,6 +84,8 @@ TRANSITIONS: dict[tuple[State, Side, type], State] = {
 class Session:
     """One side's view of a session: feeds on what is sent and received, and knows what may come next."""
 
+    __slots__ = ("state",)
+
     def __init__(self) -> None:
         self.state = State.OPENED
 

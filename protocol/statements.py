@@ -100,7 +100,7 @@ def verify(statement: Statement, kind: Kind, public: str) -> None:
     verify_signature(public, statement.signature, signed_bytes(kind, statement.payload))
 
 
-def split(frame: bytes) -> tuple[Statement, memoryview]:
+def split(frame: bytes | bytearray) -> tuple[Statement, memoryview]:
     """Take a binary frame apart into its statement and its attachment. The attachment borrows the frame's memory."""
     if len(frame) < HEADER_BYTES:
         raise MalformedMessage(f"a statement has at least {HEADER_BYTES} bytes, got {len(frame)}")

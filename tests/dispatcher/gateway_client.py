@@ -1,9 +1,12 @@
 """A gateway over real sockets, and nodes that dial it frame by frame."""
 
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
 import aiohttp
-from aiohttp import ClientWebSocketResponse, WSMsgType
+from aiohttp import ClientWebSocketResponse, WSMsgType, web
 
 from dispatcher.adapters.node_gateway import PATH, NodeGateway
 from protocol import base58
@@ -72,6 +75,53 @@ class Gateway:
         assert isinstance(welcome, Welcome)
         await until(lambda: self.room.nodes.get(key.public) is not None)
         return socket
+
+
+async def _plain(request: web.Request) -> web.Response:
+    return web.Response(text="plain " + await request.text())
+
+
+@asynccontextmanager
+async def running_gateway(
+    room: Room,
+    *,
+    max_nodes: int = 100,
+    secure: bool = False,
+    max_per_address: int | None = None,
+    accepts_per_s: float | None = None,
+    subnet_key: Callable[[], bytes] | None = None,
+) -> AsyncIterator[Gateway]:
+    """Serve nodes on one port with an application that answers `/plain`."""
+    made = NodeGateway(
+        nodes=room.nodes,
+        exchange=room.exchange,
+        ledger=room.ledger,
+        signer=room.signer,
+        clock=room.clock,
+        new_id=room.new_id,
+        max_nodes=max_nodes,
+        hosts=lambda host: host != "evil.example",
+        secure=secure,
+        max_per_address=max_per_address,
+        accepts_per_s=accepts_per_s,
+        subnet_key=subnet_key,
+    )
+    app = web.Application()
+    app.router.add_route("*", "/plain", _plain)
+    made.add_routes(app)
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
+    await runner.setup()
+    assert runner.server is not None
+    factory = made.protocol_factory(runner.server)
+    server = await asyncio.get_running_loop().create_server(factory, "127.0.0.1", 0)
+    async with aiohttp.ClientSession() as http:
+        running = Gateway(room, server.sockets[0].getsockname()[1], made, http)
+        yield running
+        for client in running.clients:
+            await client.close()
+    server.close()
+    await made.drain(0)
+    await runner.cleanup()
 
 
 async def said(socket: ClientWebSocketResponse) -> FromDispatcher | None:

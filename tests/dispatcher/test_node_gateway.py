@@ -9,18 +9,19 @@ from pathlib import Path
 import aiohttp
 import msgspec
 import pytest
-from aiohttp import web
 from structlog.testing import capture_logs
 
-from dispatcher.adapters.node_gateway import PATH, NodeGateway
+from dispatcher.adapters.node_gateway import PATH
+from dispatcher.adapters.sql_ledger import open_sqlite_ledger
 from dispatcher.errors import LedgerError
+from dispatcher.frontier import Frontier
 from protocol import base58, limits
 from protocol.job import open_certificate, open_job
 from protocol.keys import SigningKey, from_base64url
 from protocol.messages import Ack, Availability, Drain, Hello, Ping, Pong, SessionError, Welcome
 from protocol.statements import Kind, parse, sign
 from tests.dispatcher.conftest import PAGE, START_MS, PlayedNode, Room, until
-from tests.dispatcher.gateway_client import Gateway, given, refusal, said, say
+from tests.dispatcher.gateway_client import Gateway, given, refusal, running_gateway, said, say
 
 
 @pytest.fixture
@@ -29,30 +30,18 @@ def behind_proxy() -> bool:
 
 
 @pytest.fixture
-async def gateway(room: Room, behind_proxy: bool) -> AsyncIterator[Gateway]:
-    made = NodeGateway(
-        nodes=room.nodes,
-        exchange=room.exchange,
-        ledger=room.ledger,
-        signer=room.signer,
-        clock=room.clock,
-        new_id=room.new_id,
-        max_nodes=3,
-        hosts=lambda host: host != "evil.example",
-        secure=behind_proxy,
-    )
-    app = web.Application()
-    made.add_routes(app)
-    runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    async with aiohttp.ClientSession() as http:
-        running = Gateway(room, runner.addresses[0][1], made, http)
+async def gateway_on_a_file(frontier: Frontier, behind_proxy: bool, tmp_path: Path) -> AsyncIterator[Gateway]:
+    """A gateway whose ledger is a file of the test's folder, whatever the other tests run on."""
+    ledger = await open_sqlite_ledger(tmp_path / "ledger.sqlite3")
+    async with running_gateway(Room(ledger, frontier), max_nodes=3, secure=behind_proxy) as running:
         yield running
-        for client in running.clients:
-            await client.close()
-    await made.drain(0)
-    await runner.cleanup()
+    await ledger.close()
+
+
+@pytest.fixture
+async def gateway(room: Room, behind_proxy: bool) -> AsyncIterator[Gateway]:
+    async with running_gateway(room, max_nodes=3, secure=behind_proxy) as running:
+        yield running
 
 
 async def test_a_session_from_its_handshake_to_an_acknowledged_result(gateway: Gateway) -> None:
@@ -89,9 +78,9 @@ async def test_a_session_from_its_handshake_to_an_acknowledged_result(gateway: G
     ],
 )
 async def test_a_node_is_told_its_address_and_nobody_keeps_it(
-    gateway: Gateway, forwarded: str | None, told: str | None, tmp_path: Path
+    gateway_on_a_file: Gateway, forwarded: str | None, told: str | None, tmp_path: Path
 ) -> None:
-    room, key = gateway.room, SigningKey(b"\5" * 32)
+    gateway, room, key = gateway_on_a_file, gateway_on_a_file.room, SigningKey(b"\5" * 32)
     with capture_logs() as logs:
         socket, challenge = await gateway.dial(forwarded=forwarded)
         await socket.send_bytes(sign(Kind.HELLO, gateway.hello(challenge, key), key).to_bytes())
