@@ -11,6 +11,10 @@ STABLE_SESSION_MS = 60_000
 from the base again."""
 
 
+LONGEST_TOLD_MS = 600_000
+"""A dispatcher cannot send a node away for longer."""
+
+
 class Backoff:
     """Counts failed attempts. Randomness is passed in: a number from 0 up to, not including, 1."""
 
@@ -22,6 +26,10 @@ class Backoff:
         interval = min(CEILING_MS, BASE_MS << min(self.failures, 16))
         self.failures += 1
         return int(interval * random)
+
+    def told_wait_ms(self, asked_ms: int, random: float) -> int:
+        """Return how long to wait where the dispatcher said it: so long, or up to a quarter longer, by chance."""
+        return min(LONGEST_TOLD_MS, int(asked_ms * (1 + random / 4)))
 
     def session_ended(self, lasted_ms: int, *, acknowledged: int) -> None:
         """Take note of how long a session was open, and how many of its results were acknowledged."""

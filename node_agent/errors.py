@@ -10,6 +10,7 @@
     │   └── SpoolFailed            a result could not be written to disk
     └── DispatcherError            the other end of the session
         ├── DispatcherUnreachable  no connection, or it broke: tried again
+        │   └── DispatcherBusy     it takes no more nodes now, and said when it may: tried again then
         ├── DispatcherRefused      it ended the session with an error, or broke the protocol: tried again
         └── DispatcherUntrusted    its root key or protocol version is not the expected one: not tried again
 
@@ -65,6 +66,14 @@ class DispatcherError(NodeError):
 
 class DispatcherUnreachable(DispatcherError):
     """No connection could be made, or it broke."""
+
+
+class DispatcherBusy(DispatcherUnreachable):
+    """The dispatcher takes no more nodes now; it asked to be dialled again after `retry_after_ms`."""
+
+    def __init__(self, message: str, *, retry_after_ms: int) -> None:
+        super().__init__(message)
+        self.retry_after_ms = retry_after_ms
 
 
 class DispatcherRefused(DispatcherError):

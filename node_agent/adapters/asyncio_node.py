@@ -14,7 +14,7 @@ from node_agent.adapters.sqlite_rules import NodeState, SqliteRules, Standing
 from node_agent.adapters.websocket_session import WebSocketSession, open_session
 from node_agent.backoff import Backoff
 from node_agent.dispatcher_url import DispatcherUrl
-from node_agent.errors import DispatcherError, DispatcherUntrusted, JournalFailed
+from node_agent.errors import DispatcherBusy, DispatcherError, DispatcherUntrusted, JournalFailed
 from node_agent.fetching import USER_AGENT
 from protocol import limits
 from protocol.errors import ProtocolError, SessionViolation
@@ -104,6 +104,10 @@ class AsyncioNode:
                 )
         except DispatcherUntrusted:
             raise
+        except DispatcherBusy as error:
+            trouble = str(error)
+            told_ms = self._backoff.told_wait_ms(error.retry_after_ms, self._random())
+            wait_ms = max(told_ms, self._backoff.wait_ms(self._random()))
         except DispatcherError as error:
             trouble = str(error)
         if self._stop.is_set():

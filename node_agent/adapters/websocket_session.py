@@ -8,7 +8,7 @@ from typing import TypeVar
 import aiohttp
 
 from node_agent.dispatcher_url import DispatcherUrl
-from node_agent.errors import DispatcherRefused, DispatcherUnreachable, DispatcherUntrusted
+from node_agent.errors import DispatcherBusy, DispatcherRefused, DispatcherUnreachable, DispatcherUntrusted
 from protocol import limits
 from protocol.errors import MalformedMessage, NotForMe, ProtocolError, SessionViolation, UnsupportedVersion
 from protocol.job import Certificate, Job
@@ -30,6 +30,7 @@ from protocol.statements import Kind, Statement, parse
 
 HANDSHAKE_MS = 15_000
 _SHORTEST_PING_MS = 1_000
+_TRY_LATER = (429, 503)
 _DETAIL_CHARACTERS = 300
 _Expected = TypeVar("_Expected", Challenge, Welcome)
 _CLOSED = (aiohttp.WSMsgType.CLOSE, aiohttp.WSMsgType.CLOSING, aiohttp.WSMsgType.CLOSED)
@@ -149,6 +150,8 @@ async def _dial(http: aiohttp.ClientSession, dispatcher: DispatcherUrl) -> aioht
                 timeout=aiohttp.ClientWSTimeout(ws_close=5.0),
             )
     except aiohttp.WSServerHandshakeError as error:
+        if (asked_ms := _retry_after_ms(error)) is not None:
+            raise DispatcherBusy(f"{where} takes no more nodes now", retry_after_ms=asked_ms) from error
         raise DispatcherUnreachable(f"{where} answers {error.status}: is it a dispatcher?") from error
     except aiohttp.ClientConnectorCertificateError as error:
         raise DispatcherUnreachable(f"the certificate of {where} is not valid") from error
@@ -158,6 +161,14 @@ async def _dial(http: aiohttp.ClientSession, dispatcher: DispatcherUrl) -> aioht
         raise DispatcherUnreachable(f"{where} does not answer within {HANDSHAKE_MS} ms") from error
     except (aiohttp.ClientError, OSError) as error:
         raise DispatcherUnreachable(f"no connection to {where}") from error
+
+
+def _retry_after_ms(error: aiohttp.WSServerHandshakeError) -> int | None:
+    """Read when to dial again (RFC 9110, section 10.2.3); None where the answer is another one, or does not say."""
+    value = error.headers.get("Retry-After", "") if error.headers is not None else ""
+    if error.status not in _TRY_LATER or not (value.isascii() and value.isdecimal()):
+        return None
+    return int(value[:9]) * 1_000
 
 
 def _check(challenge: Challenge, dispatcher: DispatcherUrl, root_key: str | None, now_ms: int) -> Certificate:

@@ -62,6 +62,7 @@ class Dispatcher:
     ping_interval_ms: int = limits.PING_INTERVAL_MS
     your_address: str | None = None
     acknowledges: bool = True
+    turns_away: list[tuple[int, str]] = field(default_factory=list)
     allows_hop: Callable[[Hop], bool | None] = lambda hop: True
     heard: list[FromNode | Result] = field(default_factory=list)
     hellos: list[Hello] = field(default_factory=list)
@@ -74,6 +75,9 @@ class Dispatcher:
         return f"http://127.0.0.1:{self.port}"
 
     async def serve(self, request: web.Request) -> web.WebSocketResponse:
+        if self.turns_away:
+            status, retry_after = self.turns_away.pop(0)
+            return web.Response(status=status, headers={"Retry-After": retry_after})  # type: ignore[return-value]
         connection = web.WebSocketResponse(max_msg_size=limits.BINARY_FRAME_BYTES, compress=False)
         await connection.prepare(request)
         challenge = self._challenge(request)

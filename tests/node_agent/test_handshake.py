@@ -94,6 +94,19 @@ async def test_malformed_message_is_told_and_ends_the_session(
     await dispatcher.connected(sessions=2)
 
 
+@pytest.mark.parametrize(
+    ("status", "asked", "says"), [(503, "1", "1.0 s"), (429, "1", "1.0 s"), (503, "soon", "0.1 s")]
+)
+async def test_a_dispatcher_that_has_no_room_is_dialled_again_when_it_said(
+    tmp_path: Path, dispatcher: Dispatcher, status: int, asked: str, says: str
+) -> None:
+    dispatcher.turns_away = [(status, asked)]
+    async with running_node(tmp_path / "n", dispatcher) as node:
+        await dispatcher.connected()
+        [line] = [line for line in node.lines if "dialling again" in line]
+        assert line.endswith(f"dialling again in {says}")
+
+
 async def test_error_of_the_dispatcher_is_shown(dispatcher: Dispatcher, node: RunningNode) -> None:
     await dispatcher.send(SessionError(code="over_capacity", detail="come back later"))
     await dispatcher.until(lambda: any("over_capacity: come back later" in line for line in node.lines))

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from node_agent.adapters import key_file
-from node_agent.backoff import BASE_MS, CEILING_MS, STABLE_SESSION_MS, Backoff
+from node_agent.backoff import BASE_MS, CEILING_MS, LONGEST_TOLD_MS, STABLE_SESSION_MS, Backoff
 from node_agent.consent import TERMS_VERSION, Acceptance, is_accepted
 from node_agent.dispatcher_url import parse_dispatcher_url
 from node_agent.errors import KeyFileUnsafe, SettingsInvalid
@@ -138,3 +138,10 @@ def test_what_others_sent_steers_neither_terminal_nor_spreadsheet() -> None:
     assert "\n" not in log_line(entry)
     assert csv_row(entry)[-1].startswith("'=cmd()")
     assert "\x1b" not in csv_row(entry)[-1]
+
+
+def test_a_told_wait_is_kept_spread_and_bounded() -> None:
+    backoff = Backoff()
+    assert backoff.told_wait_ms(8_000, 0.0) == 8_000
+    assert backoff.told_wait_ms(8_000, 0.999) == 9_998
+    assert backoff.told_wait_ms(10**12, 0.5) == LONGEST_TOLD_MS
