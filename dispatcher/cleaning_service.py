@@ -3,6 +3,7 @@
 import asyncio
 import hashlib
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Protocol
 
 import msgspec
@@ -12,17 +13,29 @@ from cleaning.document import Document, Dropped
 from cleaning.errors import CleaningError
 from dispatcher.batch_events import BatchEvents
 from dispatcher.errors import StoreError
-from dispatcher.jobs import Job, JobState, Result, record_of
+from dispatcher.jobs import JobState, record_of
 from dispatcher.ledger import Ledger
 from dispatcher.objects import ObjectStore
-from dispatcher.settlement import BODY, body_name
+from dispatcher.settlement import BODY, FetchedPage, body_name
+from dispatcher.telemetry import Telemetry
+from dispatcher.tracing import Tracing
 from protocol.bodies import decode_body
 from protocol.errors import BodyError
+from protocol.ids import uuid7, uuid7_time_ms
 from protocol.record import Record
 
 DOCUMENT = "document"
 _log = structlog.get_logger("cleaning")
+QUEUE_PAGES = 1_000
+KEPT_BYTES = 67_108_864
+"""So much of the pages in hand is kept in memory, decoded as they were checked; the rest is read and decoded again."""
+_BACKLOG_PAGE = 1_000
 _RETRY_S = 1.0
+_LOOK_S = 30.0
+LEFT_MS = 60_000
+"""A page that has been fetched for so long waits for nobody in particular any more."""
+_LEFT_AT_START_MS = 5_000
+"""The same at the start of a process, which is often the next run of the one that left them."""
 _INLINE_DECODE_BYTES = 524_288
 """Bodies of up to this many decoded bytes are decoded on the event loop (about a millisecond), others in a thread."""
 
@@ -46,19 +59,38 @@ async def load_body(objects: ObjectStore, record: Record) -> bytes | None:
         else:
             body, digest = await asyncio.to_thread(decode_body, stored, record.content_encoding)
     except BodyError as error:
-        _log.warning("body_damaged", job_id=record.job_id, error=str(error))
+        _log.error("body_damaged", job_id=record.job_id, name=body_name(record), error=str(error))
         return None
-    return body if digest == record.body_hash else None
+    if digest != record.body_hash:
+        _log.error("body_damaged", job_id=record.job_id, name=body_name(record), error="it has another hash")
+        return None
+    return body
 
 
 async def load_document(objects: ObjectStore, document_hash: str) -> Document | None:
-    """Return a stored document."""
+    """Return a stored document, None where the store does not have it, or other bytes than its name says."""
     stored = await objects.get(DOCUMENT, document_hash)
-    return None if stored is None else msgspec.json.decode(stored, type=Document)
+    if stored is None:
+        return None
+    if hashlib.sha256(stored).hexdigest() != document_hash:
+        _log.error("document_damaged", name=document_hash)
+        return None
+    return msgspec.json.decode(stored, type=Document)
+
+
+def _size(work: FetchedPage | str) -> int:
+    return len(work.body) if isinstance(work, FetchedPage) and work.body is not None else 0
 
 
 class CleaningService:
-    """Owns the queue of fetched jobs. What a crash leaves in state fetched is found again at start."""
+    """Owns the queue of fetched pages of this process, which is bounded: what has no room in it stays in the ledger.
+
+    Pages that have been in state fetched for long are taken from the ledger, whoever fetched them: those of a
+    dispatcher that died, and those of one that fetches faster than it cleans. Nobody claims them. Each dispatcher
+    begins at a place of the backlog that it picks by chance, so that where the backlog is long two seldom meet; where
+    it is short, a page may be cleaned twice, which costs a moment of a worker: the document is named by its content,
+    and the job is completed once. `fraction` gives a random number in 0..1.
+    """
 
     def __init__(
         self,
@@ -69,18 +101,32 @@ class CleaningService:
         events: BatchEvents,
         clock: Callable[[], int],
         workers: int,
+        fraction: Callable[[], float],
+        telemetry: Telemetry | None = None,
+        tracing: Tracing | None = None,
     ) -> None:
         self._ledger, self._objects, self._cleaner, self._events = ledger, objects, cleaner, events
-        self._clock, self._workers = clock, workers
-        self._queue: asyncio.Queue[str] = asyncio.Queue()
+        self._clock, self._workers, self._fraction = clock, workers, fraction
+        self._telemetry, self._tracing = telemetry or Telemetry(), tracing or Tracing()
+        self._queue: asyncio.Queue[FetchedPage | str] = asyncio.Queue(QUEUE_PAGES)
+        # The ids of what is in the queue or with a worker, and the bytes of their bodies that are in memory.
+        self._in_hand: set[str] = set()
+        self._kept_bytes = 0
 
-    def fetched(self, job_id: str) -> None:
-        """A job's body is stored: clean it."""
-        self._queue.put_nowait(job_id)
+    def fetched(self, page: FetchedPage) -> None:
+        """A page's result is stored: clean it soon."""
+        if self._kept_bytes + _size(page) > KEPT_BYTES:
+            page = replace(page, body=None)
+        self._put(page.job_id, page)
 
     def waiting(self) -> int:
-        """How many pages wait."""
+        """How many pages wait here."""
         return self._queue.qsize()
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether no page waits here or is with a worker."""
+        return not self._in_hand
 
     async def run(self) -> None:
         """Clean until cancelled."""
@@ -89,29 +135,76 @@ class CleaningService:
             for _ in range(self._workers):
                 group.create_task(self._work())
 
+    async def take_backlog(self, *, older_than_ms: int) -> int:
+        """Once: fill the queue with pages that became fetched before a moment and are not in hand here; how many."""
+        first = await self._ledger.fetched(limit=1)
+        if not first:
+            return 0
+        begun_ms = uuid7_time_ms(first[0].job_id)
+        picked_ms = begun_ms + int(max(0, older_than_ms - begun_ms) * self._fraction())
+        picked = uuid7(picked_ms, bytes(10))
+        taken = await self._take_pages(picked, None, older_than_ms)
+        return taken + await self._take_pages("", picked, older_than_ms)
+
+    async def _take_pages(self, after: str, until: str | None, older_than_ms: int) -> int:
+        taken = 0
+        while not self._queue.full():
+            jobs = await self._ledger.fetched(after_job_id=after, limit=_BACKLOG_PAGE)
+            for job in jobs:
+                if until is not None and job.job_id > until:
+                    return taken
+                if job.updated_ms <= older_than_ms and self._put(job.job_id, job.job_id):
+                    taken += 1
+            if not jobs:
+                break
+            after = jobs[-1].job_id
+        return taken
+
+    def _put(self, job_id: str, work: FetchedPage | str) -> bool:
+        """Queue work that is not in hand; False where it is, or where there is no room."""
+        if job_id in self._in_hand or self._queue.full():
+            return False
+        self._in_hand.add(job_id)
+        self._kept_bytes += _size(work)
+        self._queue.put_nowait(work)
+        return True
+
     async def _recover(self) -> None:
-        """Queue what an earlier run left in state fetched."""
-        after: str | None = ""
-        while after is not None:
+        """Look for pages nobody cleans: soon after the start, then now and then; at once while there are many."""
+        age_ms = _LEFT_AT_START_MS
+        while True:
+            if self._queue.qsize() > QUEUE_PAGES // 2:
+                await asyncio.sleep(_RETRY_S)
+                continue
             try:
-                jobs = await self._ledger.fetched(after_job_id=after)
+                taken = await self.take_backlog(older_than_ms=self._clock() - age_ms)
+                age_ms = LEFT_MS
             except StoreError as error:
                 _log.warning("cleaning_store_error", error=str(error))
                 await asyncio.sleep(_RETRY_S)
                 continue
-            for job in jobs:
-                self.fetched(job.job_id)
-            after = jobs[-1].job_id if jobs else None
+            await asyncio.sleep(_RETRY_S if taken else _LOOK_S * (0.5 + self._fraction()))
 
     async def _work(self) -> None:
         while True:
-            job_id = await self._queue.get()
+            work = await self._queue.get()
+            job_id = work if isinstance(work, str) else work.job_id
             try:
-                await self.clean_one(job_id)
+                if isinstance(work, str):
+                    await self.clean_one(work)
+                else:
+                    await self.clean_page(work)
             except (StoreError, CleaningError) as error:
                 _log.warning("cleaning_failed", job_id=job_id, error=str(error))
                 await asyncio.sleep(_RETRY_S)
-                self._queue.put_nowait(job_id)
+                self._let_go(job_id, work)
+                self._put(job_id, work)
+            else:
+                self._let_go(job_id, work)
+
+    def _let_go(self, job_id: str, work: FetchedPage | str) -> None:
+        self._in_hand.discard(job_id)
+        self._kept_bytes -= _size(work)
 
     async def clean_one(self, job_id: str) -> None:
         """Clean a fetched job's page and complete the job; nothing where it is not in state fetched."""
@@ -119,19 +212,32 @@ class CleaningService:
         result = (await self._ledger.results([job_id])).get(job_id)
         if not jobs or result is None or jobs[0].state is not JobState.FETCHED:
             return
-        outcome = await self._document(result)
-        await self._complete(jobs[0], outcome)
+        await self.clean_page(FetchedPage(job_id, jobs[0].batch_id, record_of(result)))
 
-    async def _document(self, result: Result) -> Document | Dropped:
-        record = record_of(result)
-        body = await load_body(self._objects, record)
+    async def clean_page(self, page: FetchedPage) -> None:
+        """Clean a page and complete its job; a job that is completed already stays as it is."""
+        began_s = asyncio.get_running_loop().time()
+        structlog.contextvars.bind_contextvars(job_id=page.job_id, batch_id=page.batch_id)
+        self._tracing.cleaning(page.job_id)
+        outcome = await self._document(page)
+        kept = "kept" if isinstance(outcome, Document) else str(outcome.reason)
+        if await self._complete(page, outcome):
+            self._telemetry.job_ended("completed")
+            self._events.ended(page.batch_id)
+        self._telemetry.cleaned.add(kept)
+        self._telemetry.clean_s.observe(asyncio.get_running_loop().time() - began_s)
+        self._tracing.cleaned(page.job_id, kept)
+
+    async def _document(self, page: FetchedPage) -> Document | Dropped:
+        record = page.record
+        body = page.body if page.body is not None else await load_body(self._objects, record)
         if body is None:
             return Dropped(
                 url=record.final_url, reason="empty_body", detail="the body is not in the object store, or damaged"
             )
         return await self._cleaner.clean(body, url=record.final_url, content_type=record.content_type)
 
-    async def _complete(self, job: Job, outcome: Document | Dropped) -> None:
+    async def _complete(self, page: FetchedPage, outcome: Document | Dropped) -> bool:
         document_hash, dropped = None, None
         if isinstance(outcome, Document):
             stored = msgspec.json.encode(outcome)
@@ -139,5 +245,6 @@ class CleaningService:
             await self._objects.put(DOCUMENT, document_hash, stored)
         else:
             dropped = str(outcome.reason)
-        await self._ledger.complete(job.job_id, document_hash=document_hash, dropped=dropped, now_ms=self._clock())
-        self._events.ended(job.batch_id)
+        return await self._ledger.complete(
+            page.job_id, document_hash=document_hash, dropped=dropped, now_ms=self._clock()
+        )

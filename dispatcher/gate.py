@@ -4,12 +4,15 @@ import asyncio
 from collections import OrderedDict
 from dataclasses import dataclass, field
 
+from dispatcher.bus import Bus, Event, PacesLost
 from dispatcher.compliance import Decision, RobotsRules, RobotsState, Verdict
 from dispatcher.frontier import Frontier, HostPace
 from dispatcher.robots_cache import RobotsCache
 from protocol.urls import NO_TEST_SITES, AllowedUrl, Refusal, TestSites, check_url
 
 MAX_HOSTS = 50_000
+_TELL_AGAIN_MS = 60_000
+"""A host's pace is told to the frontier again after this: a flush is then made up for, though nobody heard of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +50,7 @@ class _Host:
 
     crawl_delays_ms: dict[str, int] = field(default_factory=dict)
     told: HostPace | None = None
+    told_ms: int = 0
 
     @property
     def crawl_delay_ms(self) -> int:
@@ -57,19 +61,36 @@ class Gate:
     """Owns what this process knows of hosts' paces, for the hosts visited lately."""
 
     def __init__(
-        self, robots: RobotsCache, frontier: Frontier, policy: PacePolicy, *, test_sites: TestSites = NO_TEST_SITES
+        self,
+        robots: RobotsCache,
+        frontier: Frontier,
+        policy: PacePolicy,
+        *,
+        test_sites: TestSites = NO_TEST_SITES,
+        bus: Bus | None = None,
     ) -> None:
         self._robots, self._frontier, self._policy, self._test_sites = robots, frontier, policy, test_sites
         self._hosts: OrderedDict[str, _Host] = OrderedDict()
+        if bus is not None:
+            bus.subscribe(self._on_event)
 
     def check_url(self, url: str) -> AllowedUrl | Refusal:
         """Apply the URL rules alone."""
         return check_url(url, test_sites=self._test_sites)
 
-    def is_known(self, href: str) -> bool:
-        """Tell whether a URL can be judged without asking its site first."""
+    def at_once(self, href: str) -> Passage | None:
+        """Judge a URL whose site's rules and pace are settled; None where somebody has to be asked or told first."""
         url = self.check_url(href)
-        return isinstance(url, Refusal) or self._robots.known(url.origin) is not None
+        if isinstance(url, Refusal):
+            return Passage(Verdict(Decision.DENY, "url_refused", url.detail))
+        rules = self._robots.known(url.origin)
+        if rules is None or rules.is_heavy:
+            return None
+        host = self._hosts.get(url.origin_host)
+        if host is None or not self._is_told(host, self._pace(url, host, rules)):
+            return None
+        self._hosts.move_to_end(url.origin_host)
+        return Passage(rules.judge(url.href), url, rules)
 
     async def pass_through(self, href: str) -> Passage:
         """Judge a URL and make its host's pace known to the frontier."""
@@ -79,17 +100,25 @@ class Gate:
         known = self._robots.known(url.origin)
         rules = known or await self._robots.rules(url.origin)
         host = self._host(url.origin_host)
-        if rules.state in (RobotsState.FOUND, RobotsState.ABSENT):
-            host.crawl_delays_ms[url.scheme] = rules.crawl_delay_ms or 0
-        pace = self._policy.pace_of(url, host.crawl_delay_ms)
+        pace = self._pace(url, host, rules)
         if known is None:
             # Whoever waited for the answer goes now, not at the moment of its lease: the next visit counts from here.
             await self._frontier.postpone_host(url.origin_host, self._robots.now_ms() + pace.delay_ms)
-        if host.told != pace:
+        if not self._is_told(host, pace):
+            now_ms = self._robots.now_ms()
             await self._frontier.set_pace(url.origin_host, pace)
-            host.told = pace
+            host.told, host.told_ms = pace, now_ms
         verdict = await asyncio.to_thread(rules.judge, url.href) if rules.is_heavy else rules.judge(url.href)
         return Passage(verdict, url, rules)
+
+    def _is_told(self, host: _Host, pace: HostPace) -> bool:
+        return host.told == pace and self._robots.now_ms() - host.told_ms < _TELL_AGAIN_MS
+
+    def _pace(self, url: AllowedUrl, host: _Host, rules: RobotsRules) -> HostPace:
+        """Note the Crawl-delay of a host's origin; the pace the host has now."""
+        if rules.state in (RobotsState.FOUND, RobotsState.ABSENT):
+            host.crawl_delays_ms[url.scheme] = rules.crawl_delay_ms or 0
+        return self._policy.pace_of(url, host.crawl_delay_ms)
 
     def _host(self, name: str) -> _Host:
         host = self._hosts.setdefault(name, _Host())
@@ -105,6 +134,10 @@ class Gate:
         """
         known = self._hosts.get(host)
         return known.crawl_delay_ms if known else 0
+
+    def _on_event(self, event: Event) -> None:
+        if isinstance(event, PacesLost):
+            self.forget_paces()
 
     def forget_paces(self) -> None:
         """The frontier has lost its data: tell it every pace again."""

@@ -2,28 +2,34 @@
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Protocol
 
+import structlog
+
 from dispatcher import api_keys
 from dispatcher.batch_events import BatchEvents
+from dispatcher.batch_options import BatchOptions, frontier_job, pool_for
+from dispatcher.bus import Bus, FrontierLost, JobsAdded
+from dispatcher.cancellations import Cancellations
 from dispatcher.cleaning_service import load_body, load_document
 from dispatcher.errors import FrontierError, NotFound, Unauthorized
 from dispatcher.frontier import Frontier
-from dispatcher.jobs import Batch, Job, JobState, Result, record_of
+from dispatcher.jobs import Batch, Job, JobState, Result, ScrapeOptions, record_of
 from dispatcher.lab_documents import raw_text
 from dispatcher.lab_service import BatchPage, DatasetJob, StoredDocument
 from dispatcher.ledger import Ledger
-from dispatcher.node_sessions import LinkClosed, Nodes
 from dispatcher.objects import ObjectStore
-from dispatcher.scheduler import frontier_job
 from dispatcher.scrape_request import ScrapeRequest
-from protocol.messages import Cancel
+from dispatcher.tracing import Tracing
 
+_log = structlog.get_logger("intake")
 _POLL_S = 1.0
 _ENDED_BADLY = frozenset({JobState.REFUSED, JobState.FAILED})
 _PAGE = 1_000
+_FRONTIER_PATIENCE_S = 3.0
+"""How long a lab waits for a page of its jobs to be on the frontier, once they are accepted."""
 
 
 class Datasets(Protocol):
@@ -52,21 +58,23 @@ class Intake:
         ledger: Ledger,
         frontier: Frontier,
         objects: ObjectStore,
-        nodes: Nodes,
+        cancellations: Cancellations,
+        options: BatchOptions,
         datasets: Datasets,
         events: BatchEvents,
-        wake: Callable[[], None],
-        rebuild_frontier: Callable[[], None],
+        bus: Bus,
         key_secret: bytes,
         clock: Callable[[], int],
         new_id: Callable[[], str],
         job_deadline_ms: int,
+        tracing: Tracing | None = None,
     ) -> None:
-        self._ledger, self._frontier, self._objects, self._nodes = ledger, frontier, objects, nodes
-        self._datasets, self._events = datasets, events
-        self._wake, self._rebuild_frontier = wake, rebuild_frontier
+        self._ledger, self._frontier, self._objects = ledger, frontier, objects
+        self._cancellations, self._options = cancellations, options
+        self._datasets, self._events, self._bus = datasets, events, bus
         self._key_secret, self._clock, self._new_id = key_secret, clock, new_id
-        self._job_deadline_ms = job_deadline_ms
+        self._job_deadline_ms, self._tracing = job_deadline_ms, tracing or Tracing()
+        self._has_missed = False
 
     async def team_of(self, bearer: str) -> str:
         """Return the team a key belongs to."""
@@ -107,17 +115,27 @@ class Intake:
         ]
         stored = await self._ledger.submit(batch, jobs, idempotency_key=idempotency_key, request_hash=request_hash)
         if stored.batch_id == batch.batch_id:
-            await self._queue(jobs)
+            self._tracing.batch_accepted(batch.batch_id, len(jobs))
+            self._options.remember(batch.batch_id, batch.options)
+            await self._queue(jobs, batch.options)
         return stored
 
-    async def _queue(self, jobs: Sequence[Job]) -> None:
+    async def _queue(self, jobs: Sequence[Job], options: ScrapeOptions) -> None:
         try:
             for start in range(0, len(jobs), _PAGE):
-                await self._frontier.add([frontier_job(job) for job in jobs[start : start + _PAGE]])
-        except FrontierError:
-            # The batch is accepted all the same: the ledger has it.
-            self._rebuild_frontier()
-        self._wake()
+                async with asyncio.timeout(_FRONTIER_PATIENCE_S):
+                    await self._frontier.add([frontier_job(job, options) for job in jobs[start : start + _PAGE]])
+        except (FrontierError, TimeoutError) as error:
+            # The batch is accepted all the same: the ledger has it. The bus may be down with the frontier: say it again
+            # once the frontier answers.
+            _log.warning("batch_not_queued_yet", jobs=len(jobs), error=str(error) or "the frontier does not answer")
+            self._has_missed = True
+            self._bus.publish(FrontierLost())
+            return
+        if self._has_missed:
+            self._has_missed = False
+            self._bus.publish(FrontierLost())
+        self._bus.publish(JobsAdded((pool_for(options),)))
 
     async def wait(self, batch_id: str, *, timeout_ms: int) -> bool:
         """Wait until every job of a batch has ended."""
@@ -139,13 +157,16 @@ class Intake:
         jobs = await self._ledger.jobs_of(batch_id, from_position=from_position, limit=limit)
         done = [job for job in jobs if job.state is JobState.COMPLETED]
         results = await self._ledger.results([job.job_id for job in done])
+        # Another job may keep the same content: what this one had is deleted all the same.
+        kept = [job for job in done if job.content_deleted_ms is None]
         documents: dict[str, StoredDocument] = {}
-        for job in done:
+        for job in kept:
             if job.document_hash and (document := await load_document(self._objects, job.document_hash)):
                 documents[job.job_id] = document
         raw_html: dict[str, str] = {}
         if "rawHtml" in batch.options.formats:
-            raw_html = {job_id: html for job_id, result in results.items() if (html := await self._raw(result))}
+            bodies = {job.job_id: results[job.job_id] for job in kept if job.job_id in results}
+            raw_html = {job_id: html for job_id, result in bodies.items() if (html := await self._raw(result))}
         return BatchPage(
             batch=batch,
             counts=counts,
@@ -157,18 +178,24 @@ class Intake:
         )
 
     async def cancel(self, team_id: str, batch_id: str) -> bool:
-        """Cancel what is not fetched yet, on the frontier and on nodes too."""
+        """Cancel what is not fetched yet, on the frontier and on nodes too, wherever they are connected."""
         await self._batch(team_id, batch_id)
         cancelled = await self._ledger.cancel(batch_id, self._clock())
         if cancelled is None:
             return False
         self._events.ended(batch_id)
-        await self._tell_nodes(set(cancelled))
+        held: set[str] = set()
         # What the frontier does not hear of now it drops when it leases the job.
         with contextlib.suppress(FrontierError):
-            for job_id in cancelled:
-                await self._frontier.finish(job_id)
+            for start in range(0, len(cancelled), _PAGE):
+                held.update(await self._frontier.cancel(cancelled[start : start + _PAGE]))
+        not_here = await self._cancellations.tell_here(cancelled)
+        self._cancellations.tell_elsewhere([job_id for job_id in not_here if job_id in held])
         return True
+
+    async def dead_letters(self, team_id: str, *, before_ms: int | None = None, limit: int = 100) -> list[Job]:
+        """Return a team's failed jobs with their reasons, newest first; with `before_ms` those that failed before."""
+        return await self._ledger.dead_letters(team_id=team_id, before_ms=before_ms, limit=limit)
 
     async def errors(self, team_id: str, batch_id: str) -> list[Job]:
         """Return the jobs that were refused or failed."""
@@ -210,19 +237,3 @@ class Intake:
         record = record_of(result)
         body = await load_body(self._objects, record)
         return None if body is None else raw_text(body, record.content_type)
-
-    async def _tell_nodes(self, cancelled: set[str]) -> None:
-        orders: list[Awaitable[None]] = []
-        for session in self._nodes.all():
-            for job_id in cancelled & session.in_flight.keys():
-                in_flight = session.in_flight[job_id]
-                self._nodes.done(session, job_id, in_flight.job.lease)
-                orders.append(
-                    session.link.send_message(
-                        Cancel(job_id=job_id, lease=in_flight.job.lease, reason="the lab cancelled the job")
-                    )
-                )
-        # A node that is gone has nothing to stop; one that is slow to listen holds up no other.
-        for failure in await asyncio.gather(*orders, return_exceptions=True):
-            if isinstance(failure, BaseException) and not isinstance(failure, LinkClosed):
-                raise failure

@@ -12,7 +12,7 @@ from msgspec import UNSET, UnsetType
 
 from cleaning.charset import Decoded, body_kind, decode
 from cleaning.dataset import row_content
-from dispatcher.jobs import Batch, BatchCounts, Job, JobState, Result, record_of
+from dispatcher.jobs import ZERO_RETENTION_MS, Batch, BatchCounts, Job, JobState, Result, record_of
 from dispatcher.lab_service import BatchPage, DatasetJob, StoredDocument
 from dispatcher.scrape_request import InvalidUrl
 from protocol.dataset import Integrity, RowContent, content_hash
@@ -20,7 +20,7 @@ from protocol.messages import FailureCode
 from protocol.record import Record
 
 RESULTS_KEPT: Final = timedelta(days=30)
-"""How long results are kept at least: what `expiresAt` promises."""
+"""How long results are kept at least where they are kept for ever: what `expiresAt` promises then."""
 CREDITS_PER_PAGE: Final = 1
 ROBOTS_REASONS: Final = "robots_"
 """How every reason of a refusal by robots.txt begins."""
@@ -196,16 +196,17 @@ def raw_text(body: bytes, content_type: str | None) -> str | None:
 
 def lab_document(page: BatchPage, job: Job, *, log_origin: str, warnings: tuple[str, ...] = ()) -> LabDocument:
     """Make what a lab gets for a completed job of a page; the page holds the job's result."""
-    result, document = page.results[job.job_id], page.documents.get(job.job_id)
+    result = page.results[job.job_id]
+    document = page.documents.get(job.job_id) if job.content_deleted_ms is None else None
     formats = page.batch.options.formats
     notes = list(warnings)
     raw_html: str | UnsetType = UNSET
     if "rawHtml" in formats:
         raw_html = page.raw_html.get(job.job_id, UNSET)
-        if raw_html is UNSET:
+        if raw_html is UNSET and job.content_deleted_ms is None:
             notes.append("rawHtml is left out: the body is not text")
     if document is None:
-        notes.append(f"the page was fetched, but no document was made of it: {job.dropped or 'unknown'}")
+        notes.append(_why_no_document(job))
     return LabDocument(
         markdown=(document.markdown if document else "") if "markdown" in formats else UNSET,
         raw_html=raw_html,
@@ -213,6 +214,14 @@ def lab_document(page: BatchPage, job: Job, *, log_origin: str, warnings: tuple[
         warning="; ".join(notes) or UNSET,
         metadata=_metadata(job, result, document, log_origin),
     )
+
+
+def _why_no_document(job: Job) -> str:
+    if job.content_deleted_ms is not None:
+        return f"the page's content was kept for its time and deleted at {timestamp(job.content_deleted_ms)}"
+    if job.document_hash is not None:
+        return "the page's document is missing or damaged in the object store; ask for the page again"
+    return f"the page was fetched, but no document was made of it: {job.dropped or 'unknown'}"
 
 
 def _metadata(job: Job, result: Result, document: StoredDocument | None, log_origin: str) -> Metadata:
@@ -279,11 +288,17 @@ def status_answer(page: BatchPage, data: list[msgspec.Raw], *, next_url: str | N
         refused=counts.refused,
         cancelled=counts.cancelled,
         credits_used=page.credits,
-        expires_at=timestamp(page.batch.created_ms + int(RESULTS_KEPT.total_seconds() * 1000)),
+        expires_at=timestamp(page.batch.created_ms + _kept_ms(page.batch)),
         next=next_url or UNSET,
         warning=warning,
         data=data,
     )
+
+
+def _kept_ms(batch: Batch) -> int:
+    if batch.options.zero_data_retention:
+        return ZERO_RETENTION_MS
+    return int(RESULTS_KEPT.total_seconds() * 1000) if batch.retain_ms is None else batch.retain_ms
 
 
 def page_code(job: Job) -> str:

@@ -16,6 +16,9 @@ _log = structlog.get_logger("reputation")
 _LOOK_S = 1.0
 _REREAD_MS = 3_600_000
 """A session of which nothing is heard is looked at again after this: days pass, credits become void."""
+_SWEEP_MS = 60_000
+"""How often all sessions are looked through for those."""
+_AT_ONCE = 500
 
 
 class ReputationService:
@@ -23,6 +26,7 @@ class ReputationService:
 
     def __init__(self, *, ledger: ConductLedger, nodes: Nodes, clock: Callable[[], int]) -> None:
         self._ledger, self._nodes, self._clock = ledger, nodes, clock
+        self._swept_ms: int | None = None
         self._telling: set[asyncio.Task[None]] = set()
 
     async def run(self) -> None:
@@ -44,10 +48,17 @@ class ReputationService:
 
         All of them at once; a node that does not read is left behind after a second, to be told when it does.
         """
-        now_ms = self._clock()
-        due = [session for session in self._nodes.all() if _is_due(session, now_ms)]
-        if not due:
-            return
+        due = self._due(self._clock())
+        for start in range(0, len(due), _AT_ONCE):
+            await self._tell_some(due[start : start + _AT_ONCE])
+
+    def _due(self, now_ms: int) -> list[NodeSession]:
+        if self._swept_ms is None or not 0 <= now_ms - self._swept_ms < _SWEEP_MS:
+            self._swept_ms = now_ms
+            return [session for session in self._nodes.all() if _is_due(session, now_ms)]
+        return [session for session in self._nodes.with_conduct() if _is_due(session, now_ms)]
+
+    async def _tell_some(self, due: list[NodeSession]) -> None:
         conducts = await self._read(due)
         telling = [asyncio.ensure_future(self._tell_if_there(*pair)) for pair in zip(due, conducts, strict=True)]
         for task in telling:
@@ -63,7 +74,7 @@ class ReputationService:
             conducts = await self._ledger.conducts([session.node_key for session in sessions])
         except StoreError:
             for session in sessions:
-                session.has_conduct = True
+                self._nodes.note_conduct(session.node_key)
             raise
         return [conducts.get(session.node_key, NodeConduct(node_key=session.node_key)) for session in sessions]
 
@@ -75,9 +86,10 @@ class ReputationService:
 
     async def _tell(self, session: NodeSession, conduct: NodeConduct) -> None:
         reputation = reputation_of(conduct, now_ms=self._clock())
-        session.reputation = reputation.score
-        if reputation.parts != session.told_parts:
-            session.told_parts = reputation.parts
+        self._nodes.set_reputation(session, reputation.score)
+        parts = hash(reputation.parts)
+        if parts != session.told_parts:
+            session.told_parts = parts
             await session.link.send_message(reputation)
 
 

@@ -10,6 +10,7 @@ from typing import Final, get_args
 
 import msgspec
 
+from dispatcher.countries import COUNTRIES
 from dispatcher.jobs import BatchKind, ScrapeOptions
 from dispatcher.request_fields import (
     JsonObject,
@@ -54,7 +55,16 @@ _NO_CACHE: Final = "every page is fetched afresh"
 _POLL: Final = "results are read with GET on the batch"
 
 _OPTION_FIELDS: Final = frozenset(
-    {"formats", "onlyMainContent", "timeout", "maxAge", "location", "purpose", "skipTlsVerification"}
+    {
+        "formats",
+        "onlyMainContent",
+        "timeout",
+        "maxAge",
+        "location",
+        "purpose",
+        "skipTlsVerification",
+        "zeroDataRetention",
+    }
 )
 _PASSED: Final[dict[str, Rule]] = {
     "origin": Rule("a string of at most 1000 characters", is_text),
@@ -74,7 +84,6 @@ _PASSED: Final[dict[str, Rule]] = {
     "minAge": only(0, reason=_NO_CACHE),
     "lockdown": only(False, reason=_NO_CACHE),
     "redactPII": only(False, reason="redaction is not offered"),
-    "zeroDataRetention": only(False, reason="results are kept, or they could not be proved"),
     "ignoreRobotsTxt": only(False, reason="robots.txt is always honoured"),
     "robotsUserAgent": Rule("nothing", lambda _: False, "the network has one user agent, MeadowBot"),
     "useMock": Rule("nothing", lambda _: False, "pages are really fetched"),
@@ -192,6 +201,8 @@ class _Decoded:
         self.max_age_ms = 0
         self.accept_language: str | None = None
         self.purpose: Purpose = "train-ai"
+        self.country: str | None = None
+        self.zero_data_retention = False
 
     def options(self) -> ScrapeOptions:
         return ScrapeOptions(
@@ -200,6 +211,8 @@ class _Decoded:
             max_age_ms=self.max_age_ms,
             accept_language=self.accept_language,
             purpose=self.purpose,
+            country=self.country,
+            zero_data_retention=self.zero_data_retention,
         )
 
     def refuse(self, field: str, got: JsonValue, accepts: str, reason: str | None = None) -> None:
@@ -244,6 +257,11 @@ def _options(fields: JsonObject, *, own: tuple[str, ...], rules: dict[str, Rule]
         decoded.refuse("skipTlsVerification", skip_tls, "true or false")
     elif skip_tls:
         decoded.warnings.append(TLS_WARNING)
+    zero_retention = fields.get("zeroDataRetention")
+    if isinstance(zero_retention, bool):
+        decoded.zero_data_retention = zero_retention
+    elif zero_retention is not None:
+        decoded.refuse("zeroDataRetention", zero_retention, "true or false")
     _read_location(decoded, fields.get("location"))
     return decoded
 
@@ -271,13 +289,11 @@ def _read_location(decoded: _Decoded, location: JsonValue) -> None:
     if location is None:
         return
     if not isinstance(location, dict):
-        decoded.refuse("location", location, "an object with a list of languages")
+        decoded.refuse("location", location, "an object with a country and a list of languages")
         return
-    for name, value in location.items():
-        if name == "country" and value is not None:
-            decoded.refuse("location.country", value, "nothing", "a node's country cannot be chosen")
-        elif name not in {"country", "languages"}:
-            decoded.refuse(f"location.{name[:100]}", value, "nothing", "no such field")
+    for name in location.keys() - {"country", "languages"}:
+        decoded.refuse(f"location.{name[:100]}", location[name], "nothing", "no such field")
+    _read_country(decoded, location.get("country"))
     languages = location.get("languages")
     if languages is None or languages == []:
         return
@@ -289,6 +305,17 @@ def _read_location(decoded: _Decoded, location: JsonValue) -> None:
             )
             return
     decoded.refuse("location.languages", languages, f"a list of at most {_MAX_LANGUAGES} language tags, as en-GB")
+
+
+def _read_country(decoded: _Decoded, country: JsonValue) -> None:
+    if country is None:
+        return
+    code = country.upper() if isinstance(country, str) else ""
+    if code in COUNTRIES:
+        decoded.country = code
+    else:
+        reason = "the United Kingdom is GB" if code == "UK" else None
+        decoded.refuse("location.country", country, "an ISO 3166-1 alpha-2 country code, as DE", reason)
 
 
 def _missing_or_wrong(fields: JsonObject, name: str, accepts: str) -> Problem:

@@ -7,6 +7,7 @@ from functools import partial
 from typing import Literal
 
 from dispatcher import retry_policy
+from dispatcher.batch_options import MODE, BatchOptions
 from dispatcher.frontier import Frontier
 from dispatcher.jobs import TERMINAL, Job, JobState
 from dispatcher.ledger import Ledger, NewResult
@@ -30,12 +31,25 @@ _INLINE_DECODE_BYTES = 262_144
 @dataclass(frozen=True, slots=True)
 class Outcome:
     """What became of a result. `job` and `record` are set where the result is genuine; `busy` where the target asked
-    for patience (429, 503) and the page is not a result but a reason to wait."""
+    for patience (429, 503) and the page is not a result but a reason to wait; `body` is the decoded page where this
+    result is the job's."""
 
     ack: Ack
     job: Job | None = None
     record: Record | None = None
     busy: bool = False
+    body: bytes | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class FetchedPage:
+    """A page whose result is stored: what cleaning needs to know of it. `body` is the decoded page; None where it is to
+    be read from the object store."""
+
+    job_id: str
+    batch_id: str
+    record: Record
+    body: bytes | None = None
 
 
 def body_name(record: Record) -> str:
@@ -52,11 +66,12 @@ class Settlement:
         ledger: Ledger,
         frontier: Frontier,
         objects: ObjectStore,
+        options: BatchOptions,
         clock: Callable[[], int],
         hold_ms: int,
         test_sites: TestSites = NO_TEST_SITES,
     ) -> None:
-        self._ledger, self._frontier, self._objects = ledger, frontier, objects
+        self._ledger, self._frontier, self._objects, self._options = ledger, frontier, objects, options
         self._clock, self._hold_ms, self._test_sites = clock, hold_ms, test_sites
 
     async def settle(self, session: NodeSession, statement: Statement, body: memoryview) -> Outcome:
@@ -75,7 +90,7 @@ class Settlement:
         if in_flight is not None and is_held and in_flight.job.lease == record.lease:
             # While this lease holds, the job is queued as it was leased: nothing of the ledger needs to be read.
             job, purpose = in_flight.queued, in_flight.job.purpose
-            allowed_hops = in_flight.allowed_hops
+            allowed_hops = None if in_flight.is_resumed else in_flight.allowed_hops or ()
         else:
             found = await self._ledger.jobs([record.job_id])
             if not found:
@@ -83,13 +98,16 @@ class Settlement:
             job = found[0]
             if job.state in TERMINAL or job.state is JobState.FETCHED:
                 return Outcome(await self._repeat(record, statement))
-            purpose = (await self._ledger.job_options([job.batch_id]))[job.batch_id].options.purpose
+            purpose = (await self._options.of_one(job.batch_id)).purpose
         if holder is None or not is_held:
             return Outcome(_ack(record, "stale", "the lease has passed to another"))
-        asked = Asked(job.job_id, holder.token, holder.job_hash, holder.node_key, job.url, purpose, "direct")
+        asked = Asked(job.job_id, holder.token, holder.job_hash, holder.node_key, job.url, purpose, MODE)
+        decoded = b""
         try:
             check_answers(record, asked)
-            fault = self._fetch_fault(record, job, allowed_hops) or await _body_fault(record, body)
+            fault = self._fetch_fault(record, job, allowed_hops)
+            if fault is None:
+                decoded = await _decoded(record, body)
         except (NotForMe, BodyError) as error:
             fault = str(error)
         if fault is not None:
@@ -120,7 +138,7 @@ class Settlement:
             reward=settled.reward,
             log_index=settled.log_index,
         )
-        return Outcome(ack, job, record)
+        return Outcome(ack, job, record, body=decoded)
 
     async def _repeat(self, record: Record, statement: Statement) -> Ack:
         stored = (await self._ledger.results([record.job_id])).get(record.job_id)
@@ -142,24 +160,25 @@ class Settlement:
         for visited in (*record.hops, record.final_url):
             if visited != job.url and isinstance(check_url(visited, test_sites=self._test_sites), Refusal):
                 return "the record's hops or final_url may not be fetched"
-            # A dispatcher that was restarted meanwhile does not know which hops it allowed (None).
+            # What another dispatcher allowed, or this one before a restart, is not known (None).
             if visited != job.url and allowed_hops is not None and visited not in allowed_hops:
                 return "the record's hops or final_url were not allowed"
         return None
 
 
-async def _body_fault(record: Record, body: memoryview) -> str | None:
+async def _decoded(record: Record, body: memoryview) -> bytes:
+    """Return the page of a record, decoded; BodyError where it is not what the record says."""
     if len(body) != record.wire_bytes:
-        return "the record's wire_bytes is not the body's length"
+        raise BodyError("the record's wire_bytes is not the body's length")
     if record.body_bytes > limits.BODY_BYTES:
-        return f"the record's body_bytes is over {limits.BODY_BYTES}"
+        raise BodyError(f"the record's body_bytes is over {limits.BODY_BYTES}")
     # What comes out is bounded by what the record claims: a bomb costs no more than an honest body of that size.
     decode = partial(decode_body, body, record.content_encoding, max_body_bytes=record.body_bytes)
     is_small = max(len(body), record.body_bytes) <= _INLINE_DECODE_BYTES
     decoded, digest = decode() if is_small else await asyncio.to_thread(decode)
     if digest != record.body_hash or len(decoded) != record.body_bytes:
-        return "the body does not match the record's body_hash and body_bytes"
-    return None
+        raise BodyError("the body does not match the record's body_hash and body_bytes")
+    return decoded
 
 
 def _ack(record: Record, outcome: Literal["stale", "rejected", "noted"], reason: str) -> Ack:

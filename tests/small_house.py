@@ -1,9 +1,10 @@
 """A whole network in one process, for the test that walks one job through it: every room, none of the sockets between.
 
-Both ends of the node's session are joined in memory; the chain and the frontier are the in-memory ones that ship. The
-ledger, the site and the node's spool are real and live in the test's folder.
+Both ends of the node's session are joined in memory; chain, bus and object store are the in-memory ones that ship. The
+ledger, the frontier, the site and the node's spool are real.
 """
 
+import asyncio
 import hashlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -13,29 +14,29 @@ from pathlib import Path
 from cleaning.document import Document, Dropped
 from cleaning.pipeline import to_document
 from dispatcher.adapters.dataset_builder import DatasetBuilder
+from dispatcher.adapters.folder_datasets import FolderDatasets
 from dispatcher.adapters.http_robots import HttpRobots
+from dispatcher.adapters.memory_bus import MemoryBus
 from dispatcher.adapters.memory_chain import MemoryChain
-from dispatcher.adapters.memory_frontier import MemoryFrontier
 from dispatcher.adapters.memory_objects import MemoryObjects
-from dispatcher.adapters.sqlite_ledger import SqliteLedger, open_sqlite_ledger
+from dispatcher.adapters.memory_presence import MemoryPresence
+from dispatcher.adapters.sql_ledger import SqlLedger
 from dispatcher.adapters.system_clock import new_id, now_ms
-from dispatcher.balances import Balances
-from dispatcher.batch_events import BatchEvents
+from dispatcher.balance_news import BalanceNews
 from dispatcher.chain import ChainFacts
-from dispatcher.cleaning_service import CleaningService
+from dispatcher.core import Core, Rules, World, build_core
 from dispatcher.demo.site_server import make_site, serving
 from dispatcher.exchange import Exchange
-from dispatcher.frontier import HostPace
-from dispatcher.gate import Gate, PacePolicy
+from dispatcher.frontier import Frontier, HostPace
+from dispatcher.gate import PacePolicy
 from dispatcher.intake import Intake
 from dispatcher.job_signer import JobSigner, certify
 from dispatcher.log_service import LogService
-from dispatcher.node_sessions import Nodes, NodeSession
+from dispatcher.node_sessions import NodeSession
 from dispatcher.payout_service import PayoutService
-from dispatcher.reputation_service import ReputationService
-from dispatcher.robots_cache import RobotsCache
-from dispatcher.scheduler import Exclusions, Randomness, Scheduler
-from dispatcher.settlement import Settlement
+from dispatcher.scheduler import Randomness
+from dispatcher.telemetry import Telemetry
+from dispatcher.tracing import Tracing
 from node_agent.adapters.aiohttp_fetch import AiohttpFetch
 from node_agent.adapters.asyncio_jobs import AsyncioJobs
 from node_agent.adapters.spool_folder import SpoolFolder
@@ -51,6 +52,7 @@ from provenance.adapters.local_tiles import LocalTiles
 from provenance.checkpoint import NoteSigner
 from provenance.log_info import CERTIFICATES_PATH, LOG_INFO_PATH, LogInfo, encode_certificates, encode_log_info
 from provenance.tariff import TARIFF
+from tests.stores import opened_frontier, opened_ledger
 
 ORIGIN = "meadow.test/one-job"
 
@@ -82,6 +84,9 @@ class LinkToNode:
     async def send_statement(self, statement: Statement) -> None:
         await self.node.on_job(statement, open_certificate(self.certificate, now_ms=now_ms()))
 
+    async def abort(self) -> None:
+        """Nothing to close: both ends are in this process."""
+
 
 class LinkToDispatcher:
     """The node's end of the same session."""
@@ -107,17 +112,13 @@ class House:
     folder: Path
     site_url: str
     test_sites: TestSites
-    ledger: SqliteLedger
-    frontier: MemoryFrontier
+    ledger: SqlLedger
+    frontier: Frontier
     objects: MemoryObjects
     chain: MemoryChain
     tiles: LocalTiles
-    nodes: Nodes
-    gate: Gate
+    core: Core
     signer: JobSigner
-    scheduler: Scheduler
-    exchange: Exchange
-    cleaning: CleaningService
     log: LogService
     payouts: PayoutService
     datasets: DatasetBuilder
@@ -131,9 +132,13 @@ class House:
 @asynccontextmanager
 async def small_house(tmp_path: Path) -> AsyncIterator[House]:
     """Put every room together; the folder is the test's own."""
-    async with serving(make_site(delay_s=0.1)) as port:
+    pace = HostPace(delay_ms=0, max_concurrent=1)
+    async with (
+        serving(make_site(delay_s=0.1)) as port,
+        opened_ledger(tmp_path / "ledger.sqlite3") as ledger,
+        opened_frontier(default_pace=pace) as frontier,
+    ):
         test_sites = TestSites.parse([f"127.0.0.1:{port}"])
-        ledger = await open_sqlite_ledger(tmp_path / "ledger.sqlite3")
         robots = HttpRobots(now_ms, test_sites=test_sites)
         root, job_key, operator = (SigningKey(bytes([number]) * 32) for number in (1, 2, 3))
         certificate, certificates = certify((), root=root, job_key=job_key, now_ms=now_ms())
@@ -143,45 +148,29 @@ async def small_house(tmp_path: Path) -> AsyncIterator[House]:
         genesis = base58.encode(hashlib.sha256(b"genesis").digest())
         chain = MemoryChain(authority=wallet, genesis_hash=genesis)
         facts = ChainFacts(genesis_hash=genesis, simulator=True, operator=wallet, mint=mint, decimals=6)
-        frontier = MemoryFrontier(default_pace=HostPace(delay_ms=0, max_concurrent=1))
-        objects, tiles, nodes = MemoryObjects(), LocalTiles(tmp_path / "log"), Nodes()
-        events, exclusions = BatchEvents(), Exclusions()
-        randomness = Randomness(below=lambda _: 0, fraction=lambda: 0.5)
-        gate = Gate(RobotsCache(robots, now_ms), frontier, PacePolicy(), test_sites=test_sites)
-        scheduler = Scheduler(
-            ledger=ledger,
-            frontier=frontier,
-            nodes=nodes,
-            gate=gate,
-            signer=signer,
-            events=events,
-            exclusions=exclusions,
-            clock=now_ms,
-            randomness=randomness,
-        )
+        objects, tiles = MemoryObjects(), LocalTiles(tmp_path / "log")
         fetched: list[str] = []
-        balances = Balances(ledger=ledger, nodes=nodes, clock=now_ms)
-        exchange = Exchange(
+        world = World(
             ledger=ledger,
             frontier=frontier,
-            nodes=nodes,
-            gate=gate,
-            scheduler=scheduler,
-            settlement=Settlement(
-                ledger=ledger, frontier=frontier, objects=objects, clock=now_ms, hold_ms=0, test_sites=test_sites
-            ),
-            exclusions=exclusions,
-            balances=balances,
-            reputations=ReputationService(ledger=ledger, nodes=nodes, clock=now_ms),
-            fetched=fetched.append,
+            objects=objects,
+            presence=MemoryPresence(now_ms),
+            bus=MemoryBus(),
+            robots=robots,
+            cleaner=InMemoryCleaner(),
+            signer=signer,
             clock=now_ms,
-            randomness=randomness,
+            new_id=new_id,
+            randomness=Randomness(below=lambda _: 0, fraction=lambda: 0.5),
+            dispatcher="one",
+            telemetry=Telemetry(),
+            tracing=Tracing(),
         )
-        cleaning = CleaningService(
-            ledger=ledger, objects=objects, cleaner=InMemoryCleaner(), events=events, clock=now_ms, workers=1
-        )
+        rules = Rules(pace=PacePolicy(), hold_ms=0, cleaning_workers=1, job_deadline_ms=60_000, test_sites=test_sites)
+        core = build_core(world, rules, fetched=lambda page: fetched.append(page.job_id))
+        news = asyncio.ensure_future(BalanceNews(balances=core.balances, bus=world.bus).run())
         log = LogService(
-            ledger=ledger, store=tiles, origin=ORIGIN, signer=log_key, chain=chain, clock=now_ms, interval_ms=1_000
+            ledger=ledger, store=tiles, origin=ORIGIN, signer=log_key, chain=chain, clock=now_ms, bus=world.bus
         )
         datasets = DatasetBuilder(
             ledger=ledger,
@@ -189,7 +178,7 @@ async def small_house(tmp_path: Path) -> AsyncIterator[House]:
             log=log,
             signer=signer,
             origin=ORIGIN,
-            folder=tmp_path / "datasets",
+            store=FolderDatasets(tmp_path / "datasets"),
             clock=now_ms,
             new_id=new_id,
         )
@@ -234,12 +223,8 @@ async def small_house(tmp_path: Path) -> AsyncIterator[House]:
                 objects=objects,
                 chain=chain,
                 tiles=tiles,
-                nodes=nodes,
-                gate=gate,
+                core=core,
                 signer=signer,
-                scheduler=scheduler,
-                exchange=exchange,
-                cleaning=cleaning,
                 log=log,
                 payouts=PayoutService(
                     ledger=ledger,
@@ -249,29 +234,16 @@ async def small_house(tmp_path: Path) -> AsyncIterator[House]:
                     facts=facts,
                     clock=now_ms,
                     epoch_ms=0,
-                    changed=balances.tell_all,
+                    bus=world.bus,
                 ),
                 datasets=datasets,
-                intake=Intake(
-                    ledger=ledger,
-                    frontier=frontier,
-                    objects=objects,
-                    nodes=nodes,
-                    datasets=datasets,
-                    events=events,
-                    wake=scheduler.wake,
-                    rebuild_frontier=scheduler.request_rebuild,
-                    key_secret=b"s" * 32,
-                    clock=now_ms,
-                    new_id=new_id,
-                    job_deadline_ms=60_000,
-                ),
+                intake=core.intake(datasets, key_secret=b"s" * 32),
                 node_key=node_key,
                 node=node,
                 log_key=log_key,
                 fetched=fetched,
             )
+        news.cancel()
         await datasets.close()
         journal.close()
         await robots.close()
-        await ledger.close()

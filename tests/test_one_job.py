@@ -59,9 +59,9 @@ async def test_one_job_from_the_lab_to_the_auditor(house: House) -> None:
     assert (lease.job_id, lease.host) == (job.job_id, job.host)
 
     # 4. The gate: URL rules and the site's robots.txt.
-    passage = await house.gate.pass_through(job.url)
+    passage = await house.core.gate.pass_through(job.url)
     assert passage.verdict.decision is Decision.ALLOW
-    members = await house.gate.pass_through(house.site_url + "/private/members")
+    members = await house.core.gate.pass_through(house.site_url + "/private/members")
     assert (members.verdict.decision, members.verdict.code) == (Decision.DENY, "robots_disallowed")
 
     # 5. Matching picks a node for the declared purpose. (The lease goes back; the scheduler takes it from here.)
@@ -77,17 +77,18 @@ async def test_one_job_from_the_lab_to_the_auditor(house: House) -> None:
         max_concurrent_jobs=1,
     )
     session = NodeSession(hello=hello, link=link_to_node, window=1, opened_ms=now_ms())
-    house.nodes.add(session)
+    house.core.nodes.add(session)
     assert choose([session.view()], Wanted(purpose="train-ai"), pick=lambda _: 0) is None
     assert choose([session.view()], Wanted(purpose="research"), pick=lambda _: 0) == session.view()
     await house.frontier.release(job.job_id, lease.token, not_before_ms=0)
 
     # 6. The signed job is sent; the node checks signature, owner, URL and address rules itself, and accepts.
-    link_to_dispatcher = LinkToDispatcher(house.exchange, session)
+    link_to_dispatcher = LinkToDispatcher(house.core.exchange, session)
     house.node.link = link_to_dispatcher
-    while not await house.scheduler.lease_once():  # the site asks for 50 ms between visits
+    while not await house.core.scheduler.lease_once():  # the site asks for 50 ms between visits
         await asyncio.sleep(0.01)
-    await house.scheduler.settle_tasks()
+        house.core.scheduler.wake()
+    await house.core.scheduler.settle_tasks()
     assert link_to_dispatcher.said[0] == "Accept"
     assert session.in_flight[job.job_id].job.lease > lease.token
 
@@ -113,7 +114,7 @@ async def test_one_job_from_the_lab_to_the_auditor(house: House) -> None:
 
     # 11. Cleaning turns the body into a document; the lab reads it.
     assert house.fetched == [job.job_id]
-    await house.cleaning.clean_one(job.job_id)
+    await house.core.cleaning.clean_one(job.job_id)
     page = await house.intake.status(team, batch.batch_id, from_position=0, limit=10)
     assert page.jobs[0].state is JobState.COMPLETED
     assert "otter" in page.documents[job.job_id].markdown.lower()
@@ -131,6 +132,8 @@ async def test_one_job_from_the_lab_to_the_auditor(house: House) -> None:
     await house.payouts.pay_once()
     totals = await house.ledger.node_totals(house.node_key.public)
     assert (totals.confirmed, totals.paid) == (0, ack.reward)
+    while not link_to_node.balances:
+        await asyncio.sleep(0.01)
     assert [balance.paid for balance in link_to_node.balances] == [ack.reward]
 
     # 14. The auditor takes the row and checks every step.

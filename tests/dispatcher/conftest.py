@@ -1,4 +1,4 @@
-"""The dispatcher's core on a real ledger, with the in-memory frontier and object store, and nodes that are played."""
+"""The dispatcher's core on a real ledger and frontier, with the in-memory object store, and nodes that are played."""
 
 import asyncio
 import hashlib
@@ -11,23 +11,25 @@ from typing import Any
 import msgspec
 import pytest
 
-from dispatcher.adapters.memory_frontier import MemoryFrontier
+from cleaning.document import Document, Dropped
+from dispatcher.adapters.memory_bus import MemoryBus, MemoryHub
 from dispatcher.adapters.memory_objects import MemoryObjects
-from dispatcher.adapters.sqlite_ledger import SqliteLedger, open_sqlite_ledger
-from dispatcher.balances import Balances
-from dispatcher.batch_events import BatchEvents
+from dispatcher.adapters.memory_presence import MemoryPresence
+from dispatcher.adapters.sql_ledger import SqlLedger
+from dispatcher.batch_options import frontier_job, pool_for
+from dispatcher.bus import Event, JobsAdded
 from dispatcher.compliance import RobotsRules, RobotsState
+from dispatcher.core import Rules, World, build_core
 from dispatcher.errors import FrontierError
-from dispatcher.exchange import Exchange
-from dispatcher.frontier import HostPace
-from dispatcher.gate import Gate, PacePolicy
+from dispatcher.frontier import Frontier, HostPace
+from dispatcher.gate import PacePolicy
 from dispatcher.job_signer import JobSigner, certify
 from dispatcher.jobs import Batch, Job, ScrapeOptions
-from dispatcher.node_sessions import LinkClosed, Nodes, NodeSession
-from dispatcher.reputation_service import ReputationService
-from dispatcher.robots_cache import RobotsCache
-from dispatcher.scheduler import Exclusions, Randomness, Scheduler, frontier_job
-from dispatcher.settlement import Settlement
+from dispatcher.ledger import Ledger
+from dispatcher.node_sessions import LinkClosed, NodeSession
+from dispatcher.scheduler import Randomness
+from dispatcher.telemetry import Telemetry
+from dispatcher.tracing import Tracing
 from protocol import base58
 from protocol.ids import uuid7
 from protocol.job import Job as NodeJob
@@ -36,6 +38,7 @@ from protocol.keys import SigningKey
 from protocol.messages import Ack, FromDispatcher, Hello
 from protocol.record import Record
 from protocol.statements import Kind, Statement, decode_canonical, sign
+from tests.stores import opened_frontier, opened_ledger
 
 START_MS = 1_780_000_000_000
 PAGE = b"<!doctype html><title>A page</title><p>Some words of a page."
@@ -128,6 +131,9 @@ class PlayedLink:
         await self._ready()
         self.jobs.append((decode_canonical(statement.payload, NodeJob), statement.digest()))
 
+    async def abort(self) -> None:
+        self.closed = True
+
     async def _ready(self) -> None:
         if self.stuck is not None:
             await self.stuck.wait()
@@ -171,72 +177,93 @@ class PlayedNode:
         return sign(Kind.RECORD, msgspec.structs.replace(honest, **changes), self.key)
 
 
+class NoCleaner:
+    """Cleans nothing: these rooms keep a list of what they would have cleaned."""
+
+    async def clean(self, body: bytes, *, url: str, content_type: str | None) -> Document | Dropped:
+        raise AssertionError("nothing is cleaned here")
+
+
 def gzipped(body: bytes) -> bytes:
     packer = zlib.compressobj(wbits=31)
     return packer.compress(body) + packer.flush()
 
 
 class Room:
-    """The core of a dispatcher. `ledger_faults` and `frontier_faults` make its stores fail."""
+    """The core of a dispatcher. `ledger_faults` and `frontier_faults` make its stores fail.
 
-    def __init__(self, ledger: SqliteLedger) -> None:
-        self.clock, self.truth = Clock(), ledger
-        self.memory = MemoryFrontier(default_pace=HostPace(delay_ms=0, max_concurrent=1))
+    A room `beside` another one is a second dispatcher of the same network: stores, bus, presence and clock are shared.
+    """
+
+    clock: Clock
+    queue: Frontier
+    objects: MemoryObjects
+    presence: MemoryPresence
+    hub: MemoryHub
+    robots: PlayedRobots
+    _ids: list[int]
+
+    def __init__(self, ledger: Ledger, frontier: Frontier, *, beside: "Room | None" = None, name: str = "one") -> None:
+        self.clock, self.truth = beside.clock if beside else Clock(), ledger
+        self.queue = frontier
         self.ledger_faults, self.frontier_faults = Faults(), Faults()
         self.ledger = breaking(ledger, self.ledger_faults)
-        self.frontier = breaking(self.memory, self.frontier_faults)
-        self.objects, self.nodes, self.robots = MemoryObjects(), Nodes(), PlayedRobots()
-        self.events, self.exclusions = BatchEvents(), Exclusions()
-        self.gate = Gate(RobotsCache(self.robots, self.clock), self.frontier, PacePolicy(delay_ms=1_000))
+        self.frontier = breaking(frontier, self.frontier_faults)
+        self.objects = beside.objects if beside else MemoryObjects()
+        self.presence = beside.presence if beside else MemoryPresence(self.clock)
+        self.presence_faults = Faults()
+        self.hub = beside.hub if beside else MemoryHub()
+        self.robots = beside.robots if beside else PlayedRobots()
+        self.bus = MemoryBus(self.hub)
+        self.heard: list[Event] = []
+        self.bus.subscribe(self.heard.append)
         root, job_key = SigningKey(b"\1" * 32), SigningKey(b"\2" * 32)
         certificate, _ = certify((), root=root, job_key=job_key, now_ms=START_MS)
         self.signer = JobSigner(job_key, certificate)
-        randomness = Randomness(below=lambda _: 0, fraction=lambda: 0.5)
         self.fetched: list[str] = []
-        self.scheduler = Scheduler(
+        self._ids = beside._ids if beside else [0]
+        world = World(
             ledger=self.ledger,
             frontier=self.frontier,
-            nodes=self.nodes,
-            gate=self.gate,
+            objects=self.objects,
+            presence=breaking(self.presence, self.presence_faults),
+            bus=self.bus,
+            robots=self.robots,
+            cleaner=NoCleaner(),
             signer=self.signer,
-            events=self.events,
-            exclusions=self.exclusions,
             clock=self.clock,
-            randomness=randomness,
+            new_id=self.new_id,
+            randomness=Randomness(below=lambda _: 0, fraction=lambda: 0.5),
+            dispatcher=name,
+            telemetry=Telemetry(),
+            tracing=Tracing(),
         )
-        self.settlement = Settlement(
-            ledger=self.ledger, frontier=self.frontier, objects=self.objects, clock=self.clock, hold_ms=1_000
-        )
-        self.reputations = ReputationService(ledger=self.ledger, nodes=self.nodes, clock=self.clock)
-        self.exchange = Exchange(
-            ledger=self.ledger,
-            frontier=self.frontier,
-            nodes=self.nodes,
-            gate=self.gate,
-            scheduler=self.scheduler,
-            settlement=self.settlement,
-            exclusions=self.exclusions,
-            balances=Balances(ledger=self.ledger, nodes=self.nodes, clock=self.clock),
-            reputations=self.reputations,
-            fetched=self.fetched.append,
-            clock=self.clock,
-            randomness=randomness,
-        )
-        self._ids = 0
+        rules = Rules(pace=PacePolicy(delay_ms=1_000), hold_ms=1_000, cleaning_workers=1, job_deadline_ms=60_000)
+        self.core = build_core(world, rules, fetched=lambda page: self.fetched.append(page.job_id))
+        self.nodes, self.events, self.gate = self.core.nodes, self.core.events, self.core.gate
+        self.scheduler, self.reaper, self.endings = self.core.scheduler, self.core.reaper, self.core.endings
+        self.settlement, self.exchange = self.core.settlement, self.core.exchange
+        self.reputations, self.attendance = self.core.reputations, self.core.attendance
 
     def new_id(self) -> str:
-        self._ids += 1
-        return uuid7(START_MS + self._ids, hashlib.sha256(b"%d" % self._ids).digest()[:10])
+        self._ids[0] += 1
+        return uuid7(START_MS + self._ids[0], hashlib.sha256(b"%d" % self._ids[0]).digest()[:10])
 
     async def submit(
-        self, *urls: str, purpose: Purpose = "train-ai", deadline_ms: int = START_MS + 3_600_000, known: bool = True
+        self,
+        *urls: str,
+        purpose: Purpose = "train-ai",
+        country: str | None = None,
+        deadline_ms: int = START_MS + 3_600_000,
+        known: bool = True,
     ) -> list[Job]:
         """Accept a batch: into the ledger and, where `known`, onto the frontier."""
+        options = ScrapeOptions(purpose=purpose, country=country)
         batch = Batch(
             batch_id=self.new_id(),
             team_id="team",
             kind="batch_scrape",
-            options=ScrapeOptions(purpose=purpose),
+            options=options,
             created_ms=START_MS,
         )
         jobs = [
@@ -255,11 +282,18 @@ class Room:
         ]
         await self.truth.submit(batch, jobs)
         if known:
-            await self.memory.add([frontier_job(job) for job in jobs])
+            await self.queue.add([frontier_job(job, options) for job in jobs])
+            self.bus.publish(JobsAdded((pool_for(options),)))
         return jobs
 
     def connect(
-        self, name: int = 5, *, window: int = 4, purposes: Sequence[Purpose] = ("train-ai",), country: str | None = None
+        self,
+        name: int = 5,
+        *,
+        window: int = 4,
+        purposes: Sequence[Purpose] = ("train-ai",),
+        country: str | None = None,
+        subnet: str = "",
     ) -> PlayedNode:
         """Connect a node; the same `name` again is the same node in a new session."""
         key, link = SigningKey(bytes([name]) * 32), PlayedLink()
@@ -274,14 +308,27 @@ class Room:
             purposes=tuple(purposes),
             max_concurrent_jobs=window,
         )
-        session = NodeSession(hello=hello, link=link, window=window, opened_ms=self.clock())
+        session = NodeSession(
+            hello=hello,
+            link=link,
+            window=window,
+            opened_ms=self.clock(),
+            subnet=subnet,
+            session_id=self.new_id(),
+        )
         self.nodes.add(session)
         return PlayedNode(key, session, link)
 
     async def dispatch(self) -> None:
         """Lease and hand over whatever may go now."""
+        self.scheduler.wake()
         while await self.scheduler.lease_once():
             await self.scheduler.settle_tasks()
+
+    async def keep_house(self) -> None:
+        """Do what is done every second: here, and for the whole network."""
+        await self.scheduler.take_back_late()
+        await self.reaper.once()
 
     async def job(self, job: Job) -> Job:
         return (await self.truth.jobs([job.job_id]))[0]
@@ -296,15 +343,20 @@ class Room:
 
 
 @pytest.fixture
-async def ledger(tmp_path: Path) -> AsyncIterator[SqliteLedger]:
-    opened = await open_sqlite_ledger(tmp_path / "ledger.sqlite3")
-    yield opened
-    await opened.close()
+async def ledger(tmp_path: Path) -> AsyncIterator[SqlLedger]:
+    async with opened_ledger(tmp_path / "ledger.sqlite3") as opened:
+        yield opened
 
 
 @pytest.fixture
-async def room(ledger: SqliteLedger) -> Room:
-    return Room(ledger)
+async def frontier() -> AsyncIterator[Frontier]:
+    async with opened_frontier(default_pace=HostPace(delay_ms=0, max_concurrent=1)) as opened:
+        yield opened
+
+
+@pytest.fixture
+async def room(ledger: SqlLedger, frontier: Frontier) -> Room:
+    return Room(ledger, frontier)
 
 
 async def until(holds: Callable[[], bool], *, timeout_s: float = 5.0) -> None:

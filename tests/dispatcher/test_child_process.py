@@ -66,14 +66,11 @@ async def test_a_child_that_does_not_get_ready_is_ended_and_its_last_words_shown
     assert not process.is_running
 
 
-async def test_a_child_that_ignores_the_request_is_killed(
-    tmp_path: Path, child: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("dispatcher.adapters.child_process._STOP_S", 0.2)
+async def test_a_child_that_ignores_the_request_is_killed(tmp_path: Path, child: str) -> None:
     deaf = f"import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN)\n{READY}\ntime.sleep(60)"
     process = await start(tmp_path, child, deaf)
     await process.ready(Ready, timeout_s=10)
-    await process.stop()
+    await process.stop(timeout_s=0.2)
     assert not process.is_running
 
 

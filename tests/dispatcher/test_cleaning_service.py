@@ -7,12 +7,13 @@ import pytest
 from cleaning.document import Document, Dropped
 from cleaning.errors import WorkerStartFailed
 from cleaning.pipeline import to_document
+from dispatcher.adapters.memory_objects import MemoryObjects
 from dispatcher.batch_events import BatchEvents
-from dispatcher.cleaning_service import CleaningService, load_document
+from dispatcher.cleaning_service import LEFT_MS, CleaningService, load_document
 from dispatcher.errors import LedgerError, LedgerFull, ObjectError
 from dispatcher.jobs import Job, JobState, record_of
 from dispatcher.objects import ObjectStore
-from dispatcher.settlement import BODY, body_name
+from dispatcher.settlement import BODY, FetchedPage, body_name
 from tests.dispatcher.conftest import PAGE, Faults, Room, breaking
 
 
@@ -30,7 +31,12 @@ class OwnProcess:
 
 
 def service(
-    room: Room, *, ledger: Faults | None = None, objects: ObjectStore | None = None, cleaner: OwnProcess | None = None
+    room: Room,
+    *,
+    ledger: Faults | None = None,
+    objects: ObjectStore | None = None,
+    cleaner: OwnProcess | None = None,
+    fraction: float = 0.0,
 ) -> CleaningService:
     return CleaningService(
         ledger=breaking(room.truth, ledger or Faults()),
@@ -39,6 +45,7 @@ def service(
         events=BatchEvents(),
         clock=room.clock,
         workers=2,
+        fraction=lambda: fraction,
     )
 
 
@@ -47,6 +54,7 @@ async def fetched(room: Room, number: int = 1) -> list[Job]:
     jobs = [(await room.begin(node, f"https://s{index}.example/"))[0] for index in range(number)]
     for node_job, job_hash in node.link.jobs:
         await room.exchange.on_result(node.session, node.record(node_job, job_hash), memoryview(PAGE))
+    room.clock.pass_ms(LEFT_MS)
     return jobs
 
 
@@ -109,10 +117,7 @@ async def test_a_body_that_cannot_be_read_back_is_dropped_with_a_reason(room: Ro
     jobs = await fetched(room, 2)
     result = (await room.truth.results([jobs[0].job_id]))[jobs[0].job_id]
 
-    class Damaged(ObjectStore):
-        async def put(self, kind: str, name: str, data: bytes) -> None:
-            await room.objects.put(kind, name, data)
-
+    class Damaged(MemoryObjects):
         async def get(self, kind: str, name: str) -> bytes | None:
             if (kind, name) != (BODY, body_name(record_of(result))):
                 return await room.objects.get(kind, name)
@@ -120,3 +125,53 @@ async def test_a_body_that_cannot_be_read_back_is_dropped_with_a_reason(room: Ro
 
     [job, *_] = await completed(room, jobs, service(room, objects=Damaged()))
     assert (job.document_hash, job.dropped) == (None, "empty_body")
+
+
+async def test_the_queue_is_bounded_and_the_rest_is_taken_from_the_ledger(
+    room: Room, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("dispatcher.cleaning_service.QUEUE_PAGES", 4)
+    monkeypatch.setattr("dispatcher.cleaning_service._BACKLOG_PAGE", 3)
+    jobs = await fetched(room, 12)
+    results = await room.truth.results([job.job_id for job in jobs])
+    cleaning = service(room)
+    for job in jobs[:6]:
+        cleaning.fetched(FetchedPage(job.job_id, job.batch_id, record_of(results[job.job_id])))
+    cleaning.fetched(FetchedPage(jobs[0].job_id, jobs[0].batch_id, record_of(results[jobs[0].job_id])))
+    assert (cleaning.waiting(), cleaning.is_idle) == (4, False)
+    await completed(room, jobs, cleaning)
+    assert cleaning.is_idle
+
+
+async def test_what_is_fresh_or_in_hand_is_not_taken_from_the_ledger(room: Room) -> None:
+    *old, held = await fetched(room, 4)
+    result = (await room.truth.results([held.job_id]))[held.job_id]
+    [session] = room.nodes.all()
+    room.nodes.set_window(session, 0, "")
+    node = room.connect(6, window=64)
+    fresh, node_job, job_hash = await room.begin(node, "https://fresh.example/")
+    await room.exchange.on_result(node.session, node.record(node_job, job_hash), memoryview(PAGE))
+    cleaning = service(room)
+    cleaning.fetched(FetchedPage(held.job_id, held.batch_id, record_of(result)))
+    assert await cleaning.take_backlog(older_than_ms=room.clock() - LEFT_MS) == len(old)
+    assert await cleaning.take_backlog(older_than_ms=room.clock() - LEFT_MS) == 0
+    assert await cleaning.take_backlog(older_than_ms=room.clock()) == 1
+    assert (cleaning.waiting(), (await room.job(fresh)).state) == (5, JobState.FETCHED)
+
+
+@pytest.mark.parametrize("fraction", [0.0, 0.3, 0.999])
+async def test_wherever_it_begins_the_whole_backlog_is_taken(room: Room, fraction: float) -> None:
+    jobs = await fetched(room, 5)
+    cleaning = service(room, fraction=fraction)
+    assert await cleaning.take_backlog(older_than_ms=room.clock()) == 5
+    assert (await service(room).take_backlog(older_than_ms=0), len(jobs)) == (0, 5)
+
+
+async def test_two_dispatchers_that_clean_one_page_complete_it_once(room: Room) -> None:
+    [job] = await fetched(room)
+    page = FetchedPage(job.job_id, job.batch_id, record_of((await room.truth.results([job.job_id]))[job.job_id]))
+    first, second = service(room), service(room)
+    await asyncio.gather(first.clean_page(page), second.clean_page(page))
+    done = await room.job(job)
+    assert (done.state, done.document_hash is not None) == (JobState.COMPLETED, True)
+    assert (await room.truth.counts(job.batch_id)).completed == 1

@@ -8,6 +8,8 @@ import msgspec
 import pytest
 
 from dispatcher.adapters.dataset_builder import DatasetBuilder
+from dispatcher.adapters.folder_datasets import FolderDatasets
+from dispatcher.adapters.memory_bus import MemoryBus
 from dispatcher.adapters.memory_chain import MemoryChain
 from dispatcher.errors import Conflict, ObjectError
 from dispatcher.jobs import Batch
@@ -34,7 +36,7 @@ class DatasetRoom:
             signer=NoteSigner(ORIGIN, SigningKey(b"\4" * 32)),
             chain=MemoryChain(authority=base58.encode(b"\7" * 32), genesis_hash="g"),
             clock=room.clock,
-            interval_ms=10,
+            bus=MemoryBus(),
         )
         self.builder = DatasetBuilder(
             ledger=room.truth,
@@ -42,7 +44,7 @@ class DatasetRoom:
             log=self.log,
             signer=room.signer,
             origin=ORIGIN,
-            folder=self.folder,
+            store=FolderDatasets(self.folder),
             clock=room.clock,
             new_id=room.new_id,
         )
@@ -57,15 +59,21 @@ class DatasetRoom:
                 await self.room.exchange.on_result(node.session, node.record(node_job, job_hash), memoryview(PAGE))
         await cleaning_service(self.room).clean_one(kept.job_id)
         if done:
-            await self.room.scheduler.refuse(refused, reason="robots_disallowed", detail="no")
+            await self.room.endings.refuse(refused, reason="robots_disallowed", detail="no")
         batch = await self.room.truth.batch(kept.batch_id)
         assert batch is not None
         return batch
 
 
+async def publish_all_the_time(log: LogService) -> None:
+    while True:
+        await log.publish_once()
+        await asyncio.sleep(0.01)
+
+
 async def test_a_dataset_is_built_published_and_served_by_name_only(room: Room, tmp_path: Path) -> None:
     datasets = DatasetRoom(room, tmp_path)
-    publishing = asyncio.ensure_future(datasets.log.run())
+    publishing = asyncio.ensure_future(publish_all_the_time(datasets.log))
     started = await datasets.builder.start(await datasets.batch())
     assert (started.state, started.files) == ("building", ())
     await datasets.builder.finished(started.dataset_id)
@@ -100,7 +108,8 @@ async def test_a_build_that_fails_says_why_and_leaves_nothing(room: Room, tmp_pa
     failed = await datasets.builder.find(started.dataset_id)
     assert failed is not None
     assert (failed.state, failed.error) == ("failed", "get failed on purpose")
-    assert not [path for path in datasets.folder.rglob("*") if path.is_file()]
+    assert not list(datasets.folder.glob("[!.]*"))
+    assert await DatasetRoom(room, tmp_path).builder.find(started.dataset_id) == failed
 
 
 async def test_a_log_that_does_not_publish_in_time_fails_the_build(
@@ -119,10 +128,13 @@ async def test_closing_stops_a_build_and_a_restart_clears_what_is_left(room: Roo
     started = await datasets.builder.start(await datasets.batch())
     await asyncio.sleep(0.05)
     await datasets.builder.close()
-    assert not [path for path in datasets.folder.rglob("*") if path.is_file()]
+    states = datasets.folder / ".states"
+    assert [path.parent for path in datasets.folder.rglob("*") if path.is_file()] == [states]
     left = datasets.folder / f".{started.dataset_id}.partial"
     left.mkdir(parents=True)
     (left / "part").touch()
     restarted = DatasetRoom(room, tmp_path)
     assert not left.exists()
-    assert await restarted.builder.find(started.dataset_id) is None
+    stopped = await restarted.builder.find(started.dataset_id)
+    assert stopped is not None and stopped.error is not None
+    assert (stopped.state, "was stopped; build it again" in stopped.error) == ("failed", True)

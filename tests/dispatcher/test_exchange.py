@@ -107,7 +107,7 @@ async def test_a_policy_refusal_needs_two_opinions(room: Room, reason: RefusalCo
     await room.exchange.on_message(second.session, refuse(node_job, reason))
     ended = await room.job(job)
     assert (ended.state, ended.reason, ended.detail) == (JobState.REFUSED, reason.value, "why")
-    assert await room.memory.size() == 0
+    assert await room.queue.size() == 0
 
 
 @pytest.mark.parametrize("reason", [code for code in FailureCode if code is not FailureCode.HOP_REFUSED])
@@ -119,7 +119,7 @@ async def test_a_failure_is_final_or_tried_again(room: Room, reason: FailureCode
     after = await room.job(job)
     final = reason in PERMANENT_FAILURES
     assert (after.state, after.reason) == (JobState.FAILED if final else JobState.QUEUED, reason.value)
-    assert await room.memory.size() == (0 if final else 1)
+    assert await room.queue.size() == (0 if final else 1)
 
 
 async def test_the_last_attempt_is_final(room: Room) -> None:
@@ -150,7 +150,7 @@ async def test_whoever_does_not_hold_the_lease_changes_nothing(room: Room, answe
     after = await room.job(job)
     assert (after.state, after.attempts) == (JobState.QUEUED, 0)
     assert job.job_id in node.session.in_flight
-    holder = await room.memory.holder(job.job_id)
+    holder = await room.queue.holder(job.job_id)
     assert holder is not None and holder.token == node_job.lease
 
 
@@ -158,7 +158,7 @@ async def test_an_answer_to_an_old_lease_does_not_take_the_new_one_off_the_nodes
     node = room.connect()
     job, old, _ = await room.begin(node)
     room.clock.pass_ms(old.timeout_ms + 15_000)
-    await room.scheduler.keep_house()
+    await room.keep_house()
     _, new = await again(room, job, node)
     await room.exchange.on_message(node.session, failure(old))
     assert last_outcome(node) == "stale"
@@ -178,7 +178,7 @@ async def test_a_result_ends_the_job_and_is_cleaned(room: Room) -> None:
     job, node_job, job_hash = await room.begin(node)
     await room.exchange.on_result(node.session, node.record(node_job, job_hash), memoryview(PAGE))
     assert (last_outcome(node), room.fetched) == ("stored", [job.job_id])
-    assert (node.session.in_flight, await room.memory.size()) == ({}, 0)
+    assert (node.session.in_flight, await room.queue.size()) == ({}, 0)
 
 
 async def test_a_rejected_result_is_an_attempt_and_goes_elsewhere(room: Room) -> None:
@@ -198,7 +198,7 @@ async def test_a_busy_site_postpones_its_host_by_retry_after(room: Room) -> None
     await room.exchange.on_result(node.session, busy, memoryview(PAGE))
     assert last_outcome(node) == "noted"
     await room.submit("https://site.example/b")
-    assert await room.memory.next_due_ms(DEFAULT_POOL) == START_MS + 120_000
+    assert await room.queue.next_due_ms(DEFAULT_POOL) == START_MS + 120_000
     room.clock.pass_ms(120_000)
     await room.dispatch()
     assert len(node.link.jobs) == 2
@@ -244,12 +244,12 @@ async def test_what_a_node_had_in_hand_goes_back_once_it_stays_away(
     job, _, _ = await room.begin(node)
     room.nodes.remove(node.session)
     room.exchange.on_gone(node.session)
-    assert await room.memory.holder(job.job_id) is not None
+    assert await room.queue.holder(job.job_id) is not None
     await asyncio.sleep(0.02)
     assert (await room.job(job)).attempts == 0
     for _ in range(100):
         await asyncio.sleep(0.01)
-        if await room.memory.holder(job.job_id) is None:
+        if await room.queue.holder(job.job_id) is None:
             break
     after = await room.job(job)
     assert (after.attempts, after.reason, after.state) == (1, "node_gone", JobState.QUEUED)
@@ -298,7 +298,7 @@ async def test_a_node_that_forgot_its_jobs_gets_its_places_back(room: Room) -> N
     back = room.connect(window=1)
     assert room.nodes.free_slots() == 0
     room.clock.pass_ms(node_job.timeout_ms + 15_000)
-    await room.scheduler.keep_house()
+    await room.keep_house()
     assert (room.nodes.free_slots(), back.session.in_flight) == (1, {})
     assert (await room.job(job)).attempts == 1
 

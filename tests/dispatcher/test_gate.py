@@ -2,10 +2,9 @@
 
 import pytest
 
-from dispatcher.adapters.memory_frontier import MemoryFrontier
 from dispatcher.compliance import Decision, RobotsRules, RobotsState
 from dispatcher.errors import FrontierError
-from dispatcher.frontier import FrontierJob, HostPace
+from dispatcher.frontier import Frontier, FrontierJob
 from dispatcher.gate import Gate, PacePolicy
 from dispatcher.robots_cache import KEEP_MS, RobotsCache
 from protocol.urls import TestSites
@@ -15,32 +14,32 @@ HOST, URL = "site.example", "https://site.example/a"
 
 
 class GateRoom:
-    def __init__(self, *, test_sites: TestSites | None = None) -> None:
+    def __init__(self, frontier: Frontier, *, test_sites: TestSites | None = None) -> None:
         self.robots, self.clock, self.faults = PlayedRobots(), Clock(), Faults()
-        self.memory = MemoryFrontier(default_pace=HostPace(delay_ms=0, max_concurrent=1))
+        self.queue = frontier
         self.gate = Gate(
             RobotsCache(self.robots, self.clock),
-            breaking(self.memory, self.faults),
+            breaking(self.queue, self.faults),
             PacePolicy(delay_ms=1_000, max_concurrent=2),
             test_sites=test_sites or TestSites(),
         )
 
     async def leases(self, host: str, number: int) -> int:
         """How many of a host's jobs may be visited at once now."""
-        await self.memory.add([FrontierJob(job_id=f"{host}/{n}", host=host) for n in range(number)])
-        return len(await self.memory.lease("any/direct", limit=10, now_ms=self.clock(), lease_ms=1_000))
+        await self.queue.add([FrontierJob(job_id=f"{host}/{n}", host=host) for n in range(number)])
+        return len(await self.queue.lease("any/direct", limit=10, now_ms=self.clock(), lease_ms=1_000))
 
 
 @pytest.fixture
-def room() -> GateRoom:
-    return GateRoom()
+def room(frontier: Frontier) -> GateRoom:
+    return GateRoom(frontier)
 
 
 async def test_a_refused_url_asks_nobody(room: GateRoom) -> None:
     for url in ("http://127.0.0.1/", "ftp://site.example/", "http://localhost/", "http://[::1]/", "nonsense"):
         passage = await room.gate.pass_through(url)
         assert (passage.verdict.decision, passage.verdict.code) == (Decision.DENY, "url_refused")
-        assert room.gate.is_known(url)
+        assert room.gate.at_once(url) == passage
     assert (room.robots.asked, room.faults.calls) == ([], [])
 
 
@@ -96,8 +95,8 @@ async def test_the_next_visit_counts_from_the_answer_of_a_slow_robots_txt(room: 
     assert await room.leases(HOST, 0) == 1
 
 
-async def test_a_test_site_is_slowed_by_its_own_crawl_delay_alone() -> None:
-    room = GateRoom(test_sites=TestSites.parse(["127.0.0.1:8080", "127.0.0.1:8081"]))
+async def test_a_test_site_is_slowed_by_its_own_crawl_delay_alone(frontier: Frontier) -> None:
+    room = GateRoom(frontier, test_sites=TestSites.parse(["127.0.0.1:8080", "127.0.0.1:8081"]))
     room.robots.put("http://127.0.0.1:8081", "User-agent: *\nCrawl-delay: 2\n")
     free = await room.gate.pass_through("http://127.0.0.1:8080/a")
     slow = await room.gate.pass_through("http://127.0.0.1:8081/a")

@@ -4,8 +4,9 @@ import asyncio
 
 from dispatcher import retry_policy
 from dispatcher.compliance import RobotsRules, RobotsState
+from dispatcher.frontier import FrontierJob
 from dispatcher.jobs import JobState
-from protocol.messages import FailureCode, Hop, HopVerdict
+from protocol.messages import FailureCode, Hop
 from tests.dispatcher.conftest import Room, until
 from tests.dispatcher.test_exchange import again, failure, verdict
 
@@ -35,9 +36,8 @@ async def test_a_hop_of_a_lease_that_is_not_held_is_denied_at_once(room: Room) -
     for speaker, lease in ((node, job.lease + 1), (other, job.lease)):
         hop = Hop(job_id=job.job_id, lease=lease, url="https://open.example/x")
         await room.exchange.on_message(speaker.session, hop)
-        [answer] = speaker.link.messages
-        assert isinstance(answer, HopVerdict) and not answer.allowed
-        speaker.link.messages.clear()
+        answer = await verdict(speaker)
+        assert (answer.allowed, answer.reason) == (False, "this lease is not yours")
     assert "https://open.example" not in room.robots.asked
 
 
@@ -56,14 +56,14 @@ async def test_a_hop_waits_for_its_hosts_turn_or_comes_back_later(room: Room) ->
     await room.gate.pass_through("https://other.example/x")
     room.clock.pass_ms(1_000)
     job, node_job, _ = await room.begin(node)
-    await room.memory.reserve_visit("other.example", now_ms=room.clock())
+    await room.queue.reserve_visit("other.example", now_ms=room.clock())
     room.clock.pass_ms(900)
     hop = Hop(job_id=node_job.job_id, lease=node_job.lease, url="https://other.example/x")
     began = asyncio.get_running_loop().time()
     await room.exchange.on_message(node.session, hop)
     assert (await verdict(node)).allowed
     assert 0.08 < asyncio.get_running_loop().time() - began < 0.5
-    await room.memory.postpone_host("other.example", room.clock() + 60_000)
+    await room.queue.postpone_host("other.example", room.clock() + 60_000)
     await room.exchange.on_message(node.session, hop)
     assert not (await verdict(node)).allowed
     await room.exchange.on_message(node.session, failure(node_job, FailureCode.HOP_REFUSED))
@@ -71,6 +71,38 @@ async def test_a_hop_waits_for_its_hosts_turn_or_comes_back_later(room: Room) ->
     room.clock.pass_ms(retry_policy.MAX_DELAY_MS)
     await room.dispatch()
     assert node.link.jobs[-1][0].job_id == job.job_id
+
+
+async def test_a_hop_to_another_host_takes_one_of_its_places_until_the_node_has_answered(room: Room) -> None:
+    room.robots.put("https://other.example", "User-agent: *\nCrawl-delay: 5\n")
+    node = room.connect(window=8)
+    await room.gate.pass_through("https://other.example/x")
+    room.clock.pass_ms(10_000)
+    _, node_job, _ = await room.begin(node)
+    hop = Hop(job_id=node_job.job_id, lease=node_job.lease, url="https://other.example/x")
+    await room.exchange.on_message(node.session, hop)
+    assert (await verdict(node)).allowed
+    other = FrontierJob(job_id="other", host="other.example", pool="hop")
+    room.clock.pass_ms(20_000)
+    now_ms = room.clock()
+    assert await room.queue.lease_now(other, now_ms=now_ms, lease_ms=1_000) == now_ms
+    await room.exchange.on_message(node.session, failure(node_job, FailureCode.TIMEOUT))
+    assert await room.queue.lease_now(other, now_ms=now_ms, lease_ms=1_000) == now_ms + 5_000
+    assert await room.queue.lease_now(other, now_ms=now_ms + 5_000, lease_ms=1_000) == 0
+
+
+async def test_a_place_of_a_hop_that_nobody_gave_back_is_found_by_the_reaper(room: Room) -> None:
+    node = room.connect(window=8)
+    await room.gate.pass_through("https://other.example/x")
+    room.clock.pass_ms(10_000)
+    _, node_job, _ = await room.begin(node)
+    hop = Hop(job_id=node_job.job_id, lease=node_job.lease, url="https://other.example/x")
+    await room.exchange.on_message(node.session, hop)
+    assert (await verdict(node)).allowed
+    assert await room.queue.size() == 2
+    room.clock.pass_ms(600_000)
+    await room.core.reaper.once()
+    assert (await room.queue.size(), await room.queue.pools()) == (1, ["any/direct"])
 
 
 async def test_a_hop_that_robots_rules_forbid_ends_the_job(room: Room) -> None:

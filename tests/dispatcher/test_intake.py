@@ -37,20 +37,7 @@ class NoDatasets:
 
 
 def intake_of(room: Room) -> Intake:
-    return Intake(
-        ledger=room.ledger,
-        frontier=room.frontier,
-        objects=room.objects,
-        nodes=room.nodes,
-        datasets=NoDatasets(),
-        events=room.events,
-        wake=room.scheduler.wake,
-        rebuild_frontier=room.scheduler.request_rebuild,
-        key_secret=SECRET,
-        clock=room.clock,
-        new_id=room.new_id,
-        job_deadline_ms=60_000,
-    )
+    return room.core.intake(NoDatasets(), key_secret=SECRET)
 
 
 def request(*urls: str) -> ScrapeRequest:
@@ -67,22 +54,22 @@ async def test_a_batch_is_queued_once_however_often_it_is_sent(room: Room) -> No
     intake = intake_of(room)
     first = await submit(intake, "https://a.example/", "https://b.example/", key="k", digest="d")
     again = await submit(intake, "https://a.example/", "https://b.example/", key="k", digest="d")
-    assert (again.batch_id, await room.memory.size()) == (first.batch_id, 2)
+    assert (again.batch_id, await room.queue.size()) == (first.batch_id, 2)
     with pytest.raises(IdempotencyConflict):
         await submit(intake, "https://c.example/", key="k", digest="e")
-    assert await room.memory.size() == 2
+    assert await room.queue.size() == 2
     [job, _] = await room.truth.jobs_of(first.batch_id)
     assert job.deadline_ms == START_MS + 60_000
 
 
 async def test_a_frontier_that_is_down_delays_an_accepted_batch_and_loses_nothing(room: Room) -> None:
-    await room.scheduler.rebuild()
+    await room.reaper.rebuild()
     intake = intake_of(room)
     room.frontier_faults.methods["add"] = 1
     batch = await submit(intake)
-    assert (batch.team_id, await room.memory.size()) == ("team", 0)
+    assert (batch.team_id, await room.queue.size()) == ("team", 0)
     node = room.connect()
-    await room.scheduler.keep_house()
+    await room.keep_house()
     await room.dispatch()
     assert len(node.link.jobs) == 1
 
@@ -92,7 +79,7 @@ async def test_a_ledger_that_is_full_accepts_nothing(room: Room) -> None:
     room.ledger_faults.methods["submit"] = 1
     with pytest.raises(LedgerFull):
         await submit(intake_of(room))
-    assert await room.memory.size() == 0
+    assert await room.queue.size() == 0
 
 
 async def test_waiting_ends_with_the_last_job_or_with_the_time(room: Room) -> None:
@@ -104,10 +91,10 @@ async def test_waiting_ends_with_the_last_job_or_with_the_time(room: Room) -> No
     assert not await intake.wait(batch.batch_id, timeout_ms=50)
     assert loop.time() - began < 0.5
     waiting = asyncio.ensure_future(intake.wait(batch.batch_id, timeout_ms=5_000))
-    await room.scheduler.refuse(first, reason="x", detail="")
+    await room.endings.refuse(first, reason="x", detail="")
     await asyncio.sleep(0.05)
     assert not waiting.done()
-    await room.scheduler.fail(second, reason="x", detail="")
+    await room.endings.fail(second, reason="x", detail="")
     assert await waiting
     assert await intake.wait(batch.batch_id, timeout_ms=0)
 
@@ -121,7 +108,7 @@ async def test_cancelling_stops_what_is_queued_and_what_nodes_have_in_hand(room:
     assert await intake.cancel("team", batch.batch_id)
     assert [type(message) for message in nodes[1].link.messages] == [Cancel]
     assert all(node.session.in_flight == {} for node in nodes)
-    assert await room.memory.size() == 0
+    assert await room.queue.size() == 0
     assert (await room.truth.counts(batch.batch_id)).cancelled == 4
     [(node_job, job_hash)] = nodes[1].link.jobs
     await room.exchange.on_result(nodes[1].session, nodes[1].record(node_job, job_hash), memoryview(PAGE))
@@ -132,12 +119,12 @@ async def test_cancelling_stops_what_is_queued_and_what_nodes_have_in_hand(room:
 async def test_cancelling_is_done_though_the_frontier_does_not_hear_of_it(room: Room) -> None:
     intake = intake_of(room)
     batch = await submit(intake)
-    room.frontier_faults.methods["finish"] = 1
+    room.frontier_faults.methods["cancel"] = 1
     room.frontier_faults.error = FrontierError
     assert await intake.cancel("team", batch.batch_id)
     node = room.connect()
     await room.dispatch()
-    assert (node.link.jobs, await room.memory.size()) == ([], 0)
+    assert (node.link.jobs, await room.queue.size()) == ([], 0)
 
 
 async def test_a_node_that_does_not_listen_delays_no_cancel_of_others(room: Room) -> None:
@@ -186,8 +173,8 @@ async def test_errors_lists_what_ended_badly_over_many_pages(room: Room, monkeyp
     intake = intake_of(room)
     batch = await submit(intake, *(f"https://s{number}.example/" for number in range(5)))
     jobs = await room.truth.jobs_of(batch.batch_id)
-    await room.scheduler.refuse(jobs[0], reason="no", detail="")
-    await room.scheduler.fail(jobs[4], reason="no", detail="")
+    await room.endings.refuse(jobs[0], reason="no", detail="")
+    await room.endings.fail(jobs[4], reason="no", detail="")
     ended = await intake.errors("team", batch.batch_id)
     assert [(job.position, job.state) for job in ended] == [(0, JobState.REFUSED), (4, JobState.FAILED)]
 

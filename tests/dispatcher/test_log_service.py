@@ -6,16 +6,19 @@ from pathlib import Path
 
 import pytest
 
+from dispatcher.adapters.memory_bus import MemoryBus
 from dispatcher.adapters.memory_chain import MemoryChain
-from dispatcher.adapters.sqlite_ledger import SqliteLedger
+from dispatcher.adapters.sql_ledger import SqlLedger
+from dispatcher.errors import LeadershipLost
 from dispatcher.log_service import LogService
 from protocol import base58
 from protocol.keys import SigningKey
 from provenance.adapters.local_tiles import LocalTiles
 from provenance.checkpoint import NoteSigner, open_checkpoint, parse_vkey
-from provenance.errors import ChainUnavailable, LogUnavailable
+from provenance.errors import ChainUnavailable, LogConflict, LogUnavailable, ProvenanceError
 from provenance.merkle import leaf_hash, root_of
 from tests.dispatcher.conftest import Clock, Faults, breaking
+from tests.stores import opened_ledger
 
 ORIGIN = "meadow.test/log"
 WALLET = base58.encode(b"\7" * 32)
@@ -29,10 +32,11 @@ class Crash(Exception):
 class LogRoom:
     """One log's stores. Each `service` is a new run of the process; `steps` counts and breaks their calls."""
 
-    def __init__(self, ledger: SqliteLedger, folder: Path) -> None:
+    def __init__(self, ledger: SqlLedger, folder: Path) -> None:
         self.ledger, self.tiles = ledger, LocalTiles(folder)
         self.chain = MemoryChain(authority=WALLET, genesis_hash="genesis")
         self.folder = folder
+        self.bus = MemoryBus()
         self.entries: list[bytes] = []
 
     def service(self, steps: Faults | None = None) -> LogService:
@@ -44,7 +48,7 @@ class LogRoom:
             signer=SIGNER,
             chain=breaking(self.chain, steps),
             clock=Clock(),
-            interval_ms=10,
+            bus=self.bus,
         )
 
     async def append(self, number: int) -> None:
@@ -80,7 +84,7 @@ class LogRoom:
 
 
 @pytest.fixture
-def room(ledger: SqliteLedger, tmp_path: Path) -> LogRoom:
+def room(ledger: SqlLedger, tmp_path: Path) -> LogRoom:
     return LogRoom(ledger, tmp_path / "log")
 
 
@@ -140,15 +144,17 @@ async def test_an_error_in_one_step_is_made_good_by_the_same_process(room: LogRo
     steps = Faults({method: 1}, error=ChainUnavailable if method == "anchor" else LogUnavailable)
     service = room.service(steps)
     await room.append(2)
-    running = asyncio.ensure_future(service.run())
-    for index in range(1, 6):
+    failures = 0
+    for _ in range(1, 6):
         await room.append(1)
-        assert await service.wait_until_published(index + 1, timeout_s=5)
-    async with asyncio.timeout(5):
-        while await room.ledger.unanchored():
-            await asyncio.sleep(0.01)
-    running.cancel()
-    await asyncio.gather(running, return_exceptions=True)
+        for step in (service.publish_once, service.anchor_pending):
+            try:
+                await step()
+            except ProvenanceError:
+                failures += 1
+    for step in (service.publish_once, service.anchor_pending):
+        await step()
+    assert failures == 1
     await room.check(is_complete=True)
 
 
@@ -175,3 +181,49 @@ async def test_waiting_for_an_entry_ends_when_it_is_published_or_the_time_is_ove
     await service.publish_once()
     assert await waiting
     assert not await service.wait_until_published(2, timeout_s=0.02)
+
+
+async def test_waiting_at_a_dispatcher_that_does_not_publish_ends_at_the_hint(room: LogRoom) -> None:
+    publishing, other = room.service(), room.service()
+    await room.append(1)
+    waiting = asyncio.ensure_future(other.wait_until_published(0, timeout_s=5))
+    await asyncio.sleep(0.01)
+    await publishing.publish_once()
+    async with asyncio.timeout(0.2):
+        assert await waiting
+
+
+async def test_the_next_leader_goes_on_where_the_last_one_died(room: LogRoom) -> None:
+    for step in range(3):
+        await room.append(2)
+        await room.service().publish_once()
+        await room.append(1)
+        if step != 1:
+            await room.service().anchor_pending()
+        await room.check(is_complete=False)
+    await room.service().publish_once()
+    await room.service().anchor_pending()
+    await room.check(is_complete=True)
+
+
+async def test_a_stale_leader_signs_nothing(room: LogRoom) -> None:
+    await room.append(1)
+    stale = await room.ledger.lead("log", holder="a", now_ms=0, lease_ms=10)
+    current = await room.ledger.lead("log", holder="b", now_ms=10, lease_ms=10)
+    assert stale and current
+    with pytest.raises(LeadershipLost):
+        await room.service().publish_once(stale)
+    assert await room.ledger.newest_checkpoint() is None
+    await room.service().publish_once(current)
+    await room.check(is_complete=False)
+
+
+async def test_a_ledger_that_knows_less_than_the_public_log_signs_nothing(room: LogRoom, tmp_path: Path) -> None:
+    await room.append(3)
+    await room.service().publish_once()
+    async with opened_ledger(tmp_path / "restored.sqlite3") as older:
+        await older.append_entry(b"another entry")
+        room.ledger = older
+        with pytest.raises(LogConflict, match="Nothing is signed"):
+            await room.service().publish_once()
+        assert await older.newest_checkpoint() is None

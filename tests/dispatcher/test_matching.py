@@ -6,10 +6,10 @@ from dataclasses import replace
 
 import pytest
 
-from dispatcher.matching import NodeView, Wanted, choose, suits
+from dispatcher.matching import NodeView, Wanted, choose, node_tag, suits, welcome
 from dispatcher.reputation import LOW
 
-NODE = NodeView(node_key="a", country="DE", modes=("direct",), purposes=("search", "train-ai"), free=2, in_flight=1)
+NODE = NodeView(node_key="a", country="DE", modes=("direct",), purposes=("search", "train-ai"), free=2, load=1)
 WANTED = Wanted(purpose="search")
 
 
@@ -26,11 +26,11 @@ def test_a_node_suits_by_place_purpose_mode_and_country() -> None:
     assert suits(NODE, Wanted(purpose="search", country="DE"))
     assert not suits(NODE, Wanted(purpose="search", country="FR"))
     assert not suits(replace(NODE, country=None), Wanted(purpose="search", country="FR"))
-    assert not suits(NODE, Wanted(purpose="search", excluded=frozenset({"a"})))
+    assert welcome(NODE, ()) and not welcome(NODE, {node_tag("a")})
 
 
 def test_the_least_busy_nodes_share_by_chance() -> None:
-    nodes = [replace(NODE, node_key=key, in_flight=busy) for key, busy in (("a", 1), ("b", 0), ("c", 0), ("d", 2))]
+    nodes = [replace(NODE, node_key=key, load=busy) for key, busy in (("a", 1), ("b", 0), ("c", 0), ("d", 2))]
     asked: list[int] = []
 
     def last(below: int) -> int:
@@ -56,17 +56,17 @@ def test_of_equally_loaded_nodes_each_is_picked_by_its_reputation() -> None:
 
 
 def test_load_goes_before_reputation() -> None:
-    busy, idle = replace(NODE, reputation=1_000), replace(NODE, node_key="b", in_flight=0, reputation=LOW)
+    busy, idle = replace(NODE, reputation=1_000), replace(NODE, node_key="b", load=0, reputation=LOW)
     assert choose([busy, idle], WANTED, pick=first) == idle
 
 
 def test_a_node_of_low_reputation_gets_a_job_only_where_no_other_suits() -> None:
-    low = replace(NODE, node_key="low", in_flight=0, reputation=LOW - 1)
-    good = replace(NODE, node_key="good", in_flight=5, reputation=LOW)
+    low = replace(NODE, node_key="low", load=0, reputation=LOW - 1)
+    good = replace(NODE, node_key="good", load=5, reputation=LOW)
     assert choose([low, good], WANTED, pick=first) == good
     assert choose([low, replace(good, free=0)], WANTED, pick=first) == low
     assert choose([low, replace(good, purposes=("rag",))], WANTED, pick=first) == low
-    assert choose([low, good], replace(WANTED, excluded=frozenset({"good"})), pick=first) == low
+    assert choose([low, good], replace(WANTED, excluded=frozenset({node_tag("good")})), pick=first) == low
 
 
 def test_nodes_of_no_reputation_at_all_share_by_chance() -> None:
@@ -77,14 +77,14 @@ def test_nodes_of_no_reputation_at_all_share_by_chance() -> None:
 
 
 def test_an_exclusion_gives_way_when_nobody_else_is_there() -> None:
-    other = replace(NODE, node_key="b", in_flight=5)
-    excluded = replace(WANTED, excluded=frozenset({"a"}))
+    other = replace(NODE, node_key="b", load=5)
+    excluded = replace(WANTED, excluded=frozenset({node_tag("a")}))
     assert choose([NODE, other], excluded, pick=first) == other
     assert choose([NODE, replace(other, free=0)], excluded, pick=first) == NODE
     assert choose([replace(NODE, free=0), replace(other, free=0)], excluded, pick=first) is None
 
 
 def test_lifting_exclusions_keeps_every_other_wish() -> None:
-    excluded = Wanted(purpose="search", country="FR", excluded=frozenset({"a"}))
+    excluded = Wanted(purpose="search", country="FR", excluded=frozenset({node_tag("a")}))
     assert choose([NODE], excluded, pick=first) is None
     assert choose([], WANTED, pick=first) is None

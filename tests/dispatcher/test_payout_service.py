@@ -1,12 +1,16 @@
 """Payouts through crashes: nothing is paid twice, nothing is lost, nothing is paid that no checkpoint covers."""
 
+import asyncio
 from pathlib import Path
 
 import pytest
 
+from dispatcher.adapters.memory_bus import MemoryBus
 from dispatcher.adapters.memory_chain import MemoryChain
-from dispatcher.adapters.sqlite_ledger import SqliteLedger
+from dispatcher.adapters.sql_ledger import SqlLedger
+from dispatcher.bus import CreditsMoved, Event
 from dispatcher.chain import ChainFacts
+from dispatcher.errors import LeadershipLost
 from dispatcher.jobs import Batch, CreditState, Job, ScrapeOptions
 from dispatcher.ledger import NewResult, StoredCheckpoint
 from dispatcher.payout_service import PayoutService
@@ -28,11 +32,13 @@ class Crash(Exception):
 
 
 class PayRoom:
-    def __init__(self, ledger: SqliteLedger, folder: Path) -> None:
+    def __init__(self, ledger: SqlLedger, folder: Path) -> None:
         self.ledger, self.tiles, self.clock, self.folder = ledger, LocalTiles(folder), Clock(), folder
         self.chain = MemoryChain(authority=PAYER, genesis_hash="genesis")
         self.paid: list[bytes] = []
         self.told = 0
+        self.bus = MemoryBus()
+        self.bus.subscribe(self.hear)
         self.job_ids: list[str] = []
 
     def service(self, steps: Faults | None = None, *, epoch_ms: int = 0) -> PayoutService:
@@ -45,12 +51,12 @@ class PayRoom:
             facts=FACTS,
             clock=self.clock,
             epoch_ms=epoch_ms,
-            changed=self.tell,
+            bus=self.bus,
         )
 
-    async def tell(self) -> None:
+    def hear(self, event: Event) -> None:
         """Count the changes that were told of."""
-        self.told += 1
+        self.told += isinstance(event, CreditsMoved)
 
     async def earn(self, number: int, *, hold_ms: int = 0) -> None:
         """Store results, each with its credit."""
@@ -138,7 +144,7 @@ class PayRoom:
 
 
 @pytest.fixture
-def room(ledger: SqliteLedger, tmp_path: Path) -> PayRoom:
+def room(ledger: SqlLedger, tmp_path: Path) -> PayRoom:
     return PayRoom(ledger, tmp_path / "log")
 
 
@@ -193,10 +199,25 @@ async def test_nodes_are_told_when_credits_are_confirmed_and_when_they_are_paid(
     assert room.told == 0
     await room.earn(1)
     await service.pay_once()
+    await asyncio.sleep(0)
     assert (room.told, await states(room)) == (1, ["confirmed"])
     await room.cover(1)
     await service.pay_once()
+    await asyncio.sleep(0)
     assert (room.told, await states(room)) == (2, ["paid"])
+
+
+async def test_a_stale_leader_opens_no_epoch(room: PayRoom) -> None:
+    await room.earn(2)
+    await room.cover(2)
+    stale = await room.ledger.lead("payouts", holder="a", now_ms=0, lease_ms=10)
+    current = await room.ledger.lead("payouts", holder="b", now_ms=10, lease_ms=10)
+    assert stale and current
+    with pytest.raises(LeadershipLost):
+        await room.service().pay_once(stale)
+    assert await room.ledger.epochs() == []
+    await room.service().pay_once(current)
+    assert await states(room) == ["paid", "paid"]
 
 
 async def test_a_restart_does_not_close_an_epoch_early(room: PayRoom) -> None:

@@ -5,19 +5,20 @@ import asyncio
 import pytest
 
 from dispatcher import retry_policy
+from dispatcher.bus import FrontierLost
 from dispatcher.compliance import RobotsRules, RobotsState
 from dispatcher.errors import FrontierError, LedgerError
-from dispatcher.frontier import DEFAULT_POOL, FrontierJob, HostPace
+from dispatcher.frontier import BACK_OFF_FIRST_MS, DEFAULT_POOL, FrontierJob
 from dispatcher.jobs import JobState
-from dispatcher.scheduler import Exclusions
 from protocol.messages import Cancel
 from tests.dispatcher.conftest import START_MS, Room, until
+from tests.stores import lose_everything
 
 
 async def test_a_job_is_handed_over_signed_for_its_node_and_lease(room: Room) -> None:
     node = room.connect()
     job, node_job, job_hash = await room.begin(node)
-    holder = await room.memory.holder(job.job_id)
+    holder = await room.queue.holder(job.job_id)
     assert holder is not None
     assert (holder.token, holder.node_key, holder.job_hash) == (node_job.lease, node.key.public, job_hash)
     assert (node_job.url, node_job.purpose, node_job.node_key) == (job.url, "train-ai", node.key.public)
@@ -27,12 +28,12 @@ async def test_a_job_is_handed_over_signed_for_its_node_and_lease(room: Room) ->
 async def test_what_the_ledger_does_not_know_or_has_ended_leaves_the_frontier(room: Room) -> None:
     node = room.connect()
     cancelled, failed, waiting = await room.submit(*(f"https://s{n}.example/" for n in range(3)))
-    await room.memory.add([FrontierJob(job_id=room.new_id(), host="unknown.example")])
+    await room.queue.add([FrontierJob(job_id=room.new_id(), host="unknown.example")])
     await room.truth.refuse(cancelled.job_id, reason="x", detail="", now_ms=START_MS)
     await room.truth.fail(failed.job_id, reason="x", detail="", now_ms=START_MS)
     await room.dispatch()
     assert [node_job.job_id for node_job, _ in node.link.jobs] == [waiting.job_id]
-    assert await room.memory.size() == 1
+    assert await room.queue.size() == 1
 
 
 async def test_nothing_is_leased_without_a_free_place(room: Room) -> None:
@@ -42,7 +43,7 @@ async def test_nothing_is_leased_without_a_free_place(room: Room) -> None:
     await room.dispatch()
     assert len(node.link.jobs) == 1
     assert not await room.scheduler.lease_once()
-    assert len(await room.memory.lease(DEFAULT_POOL, limit=5, now_ms=START_MS, lease_ms=1)) == 1
+    assert len(await room.queue.lease(DEFAULT_POOL, limit=5, now_ms=START_MS, lease_ms=1)) == 1
 
 
 async def test_without_a_suitable_node_the_job_goes_back_for_a_moment(room: Room) -> None:
@@ -50,7 +51,7 @@ async def test_without_a_suitable_node_the_job_goes_back_for_a_moment(room: Room
     [job] = await room.submit("https://a.example/")
     await room.dispatch()
     assert (node.link.jobs, node.session.in_flight) == ([], {})
-    due_ms = await room.memory.next_due_ms(DEFAULT_POOL)
+    due_ms = await room.queue.next_due_ms(DEFAULT_POOL)
     assert due_ms is not None and due_ms > START_MS
     suited = room.connect(6)
     room.clock.now_ms = due_ms
@@ -65,7 +66,7 @@ async def test_a_connection_lost_during_the_hand_over_costs_nothing(room: Room) 
     [job] = await room.submit("https://a.example/")
     await room.dispatch()
     assert node.session.in_flight == {}
-    assert await room.memory.holder(job.job_id) is None
+    assert await room.queue.holder(job.job_id) is None
     room.clock.pass_ms(2_000)
     node.link.closed = False
     await room.dispatch()
@@ -109,12 +110,12 @@ async def test_a_refused_page_ends_and_frees_everything(room: Room) -> None:
 
 
 async def test_a_site_that_is_busy_is_asked_later(room: Room) -> None:
-    room.robots.files["https://a.example"] = RobotsRules(RobotsState.BUSY, retry_after_ms=5_000)
+    room.robots.files["https://a.example"] = RobotsRules(RobotsState.BUSY, retry_after_ms=1_000)
     node = room.connect()
     [job] = await room.submit("https://a.example/")
     await room.dispatch()
     room.robots.files["https://a.example"] = RobotsRules(RobotsState.ABSENT)
-    room.clock.pass_ms(29_999)
+    room.clock.pass_ms(BACK_OFF_FIRST_MS - 1)
     await room.dispatch()
     assert (node.link.jobs, (await room.job(job)).state) == ([], JobState.QUEUED)
     room.clock.pass_ms(1)
@@ -141,7 +142,7 @@ async def test_sites_that_do_not_answer_hold_up_nobody_else(room: Room) -> None:
 async def test_a_full_gate_turns_unknown_sites_away_and_lets_known_ones_pass(
     room: Room, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("dispatcher.scheduler._GATE_PLACES", 2)
+    monkeypatch.setattr("dispatcher.hand_over._GATE_PLACES", 2)
     await room.gate.pass_through("https://known.example/")
     room.clock.pass_ms(1_000)
     silent = asyncio.Event()
@@ -185,18 +186,18 @@ async def test_waiting_for_slow_sites_asks_the_frontier_seldom(room: Room) -> No
     await running
 
 
-async def test_stopping_waits_for_what_is_at_the_gate(room: Room) -> None:
+async def test_stopping_gives_back_at_once_what_is_at_the_gate(room: Room) -> None:
     room.robots.silent["https://slow.example"] = asyncio.Event()
     node = room.connect()
     [job] = await room.submit("https://slow.example/")
     running = asyncio.ensure_future(room.scheduler.run())
     await until(lambda: bool(room.robots.asked))
     room.scheduler.stop()
-    await asyncio.sleep(0.05)
-    assert not running.done()
+    await asyncio.wait_for(running, 1)
+    assert node.link.jobs == []
+    [lease] = await room.queue.lease(DEFAULT_POOL, limit=5, now_ms=START_MS, lease_ms=1)
+    assert lease.job_id == job.job_id
     room.robots.silent["https://slow.example"].set()
-    await running
-    assert [node_job.job_id for node_job, _ in node.link.jobs] == [job.job_id]
 
 
 async def test_a_store_that_fails_does_not_end_the_loop(room: Room) -> None:
@@ -214,12 +215,12 @@ async def test_overdue_jobs_fail_wherever_they_are(room: Room) -> None:
     job, node_job, job_hash = await room.begin(node)
     [queued] = await room.submit("https://b.example/", deadline_ms=START_MS + 1_000)
     room.clock.pass_ms(1_000)
-    await room.scheduler.keep_house()
+    await room.keep_house()
     assert ((await room.job(queued)).state, (await room.job(queued)).reason) == (JobState.FAILED, "deadline")
     room.clock.now_ms = job.deadline_ms
-    await room.scheduler.keep_house()
+    await room.keep_house()
     assert (await room.job(job)).state is JobState.FAILED
-    assert (await room.memory.size(), node.session.in_flight) == (0, {})
+    assert (await room.queue.size(), node.session.in_flight) == (0, {})
     await room.exchange.on_result(node.session, node.record(node_job, job_hash), memoryview(b""))
     assert node.link.acks[-1].outcome == "stale"
 
@@ -228,11 +229,13 @@ async def test_a_lease_that_runs_out_goes_to_another_node(room: Room) -> None:
     silent = room.connect(5)
     job, first, _ = await room.begin(silent)
     room.clock.pass_ms(first.timeout_ms + 15_000)
-    await room.scheduler.keep_house()
+    await room.keep_house()
     assert silent.session.in_flight == {}
     assert (await room.job(job)).attempts == 1
     other = room.connect(6)
+    room.clock.pass_ms(retry_policy.FIRST_DELAY_MS * 2)
     await room.dispatch()
+    assert silent.link.jobs == [silent.link.jobs[0]]
     assert other.link.jobs[-1][0].job_id == job.job_id
     assert other.link.jobs[-1][0].lease > first.lease
 
@@ -242,23 +245,23 @@ async def test_a_job_nobody_answers_fails_in_the_end(room: Room) -> None:
     job, node_job, _ = await room.begin(node)
     for _ in range(retry_policy.MAX_ATTEMPTS):
         room.clock.pass_ms(node_job.timeout_ms + 15_000)
-        await room.scheduler.keep_house()
+        await room.keep_house()
+        room.clock.pass_ms(retry_policy.MAX_DELAY_MS)
         await room.dispatch()
     ended = await room.job(job)
     assert (ended.state, ended.reason, ended.attempts) == (JobState.FAILED, "lease_expired", 5)
-    assert (await room.memory.size(), node.session.in_flight) == (0, {})
+    assert (await room.queue.size(), node.session.in_flight) == (0, {})
 
 
 async def test_a_lost_frontier_is_rebuilt_with_its_paces(room: Room) -> None:
-    await room.scheduler.rebuild()
+    await room.reaper.rebuild()
     node = room.connect(window=1)
     jobs = await room.submit("https://a.example/1", "https://a.example/2", "https://b.example/1")
     await room.dispatch()
     [(held, _)] = node.link.jobs
-    lost = type(room.memory)(default_pace=HostPace(delay_ms=0, max_concurrent=1))
-    vars(room.memory).update(vars(lost))
-    await room.scheduler.keep_house()
-    assert await room.memory.size() == 3
+    await lose_everything(room.queue)
+    await room.keep_house()
+    assert await room.queue.size() == 3
     told = room.frontier_faults.calls.count("set_pace")
     await room.gate.pass_through(held.url)
     assert room.frontier_faults.calls.count("set_pace") == told + 1
@@ -274,53 +277,45 @@ async def test_a_lost_frontier_is_rebuilt_with_its_paces(room: Room) -> None:
 async def test_a_rebuild_asked_for_during_a_rebuild_is_not_forgotten(
     room: Room, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    await room.scheduler.rebuild()
-    room.scheduler.request_rebuild()
+    await room.reaper.rebuild()
+    room.bus.publish(FrontierLost())
+    await asyncio.sleep(0)
     room.ledger_faults.methods["unfinished"] = 1
     room.ledger_faults.error = LedgerError
     [missed] = await room.submit("https://a.example/", known=False)
     with pytest.raises(LedgerError):
-        await room.scheduler.keep_house()
-    await room.scheduler.keep_house()
-    assert await room.memory.size() == 1
+        await room.keep_house()
+    await room.keep_house()
+    assert await room.queue.size() == 1
 
-    mark = room.memory.mark_rebuilt
+    mark = room.queue.mark_rebuilt
 
     async def mark_and_miss_one() -> None:
         await mark()
-        room.scheduler.request_rebuild()
+        room.bus.publish(FrontierLost())
+        await asyncio.sleep(0)
 
     with monkeypatch.context() as patch:
-        patch.setattr(room.memory, "mark_rebuilt", mark_and_miss_one)
-        room.scheduler.request_rebuild()
-        await room.scheduler.keep_house()
-    await room.memory.finish(missed.job_id)
-    await room.scheduler.keep_house()
-    assert await room.memory.size() == 1
+        patch.setattr(room.queue, "mark_rebuilt", mark_and_miss_one)
+        room.bus.publish(FrontierLost())
+        await asyncio.sleep(0)
+        await room.keep_house()
+    await room.queue.finish(missed.job_id)
+    await room.keep_house()
+    assert await room.queue.size() == 1
 
 
 async def test_upkeep_survives_every_failing_call_and_catches_up(room: Room) -> None:
     node = room.connect()
     job, node_job, _ = await room.begin(node)
-    await room.scheduler.rebuild()
+    await room.reaper.rebuild()
     room.clock.pass_ms(node_job.timeout_ms + 15_000)
     for call in range(1, 3):
         room.frontier_faults.calls.clear()
         room.frontier_faults.fail_call = call
         with pytest.raises(FrontierError):
-            await room.scheduler.keep_house()
+            await room.keep_house()
     room.frontier_faults.fail_call = None
-    await room.scheduler.keep_house()
+    await room.keep_house()
     assert (await room.job(job)).attempts == 1
     assert not [message for message in node.link.messages if isinstance(message, Cancel)]
-
-
-def test_exclusions_forget_the_oldest_jobs(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("dispatcher.scheduler._MAX_EXCLUSIONS", 2)
-    exclusions = Exclusions()
-    for job in ("a", "b", "a", "c"):
-        exclusions.add(job, f"node of {job}")
-    assert (exclusions.of("a"), exclusions.of("b")) == (frozenset({"node of a"}), frozenset())
-    exclusions.forget("a")
-    exclusions.forget("a")
-    assert exclusions.of("a") == frozenset()

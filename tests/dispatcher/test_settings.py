@@ -5,7 +5,7 @@ import os
 import pytest
 
 from dispatcher.errors import SetupError
-from dispatcher.settings import DispatcherSettings, read_settings
+from dispatcher.settings import DispatcherSettings, read_settings, redacted, require_distributed
 
 
 @pytest.fixture(autouse=True)
@@ -62,6 +62,83 @@ def test_a_dispatcher_that_others_reach_must_say_by_which_names(monkeypatch: pyt
         assert settings.serves(host), host
     for host in ("gateway.example.org.evil.example", "192.0.2.7", "127.0.0.1.evil.example:80", "evil.example", ""):
         assert not settings.serves(host), host
+
+
+def test_no_address_is_shown_with_its_password(monkeypatch: pytest.MonkeyPatch) -> None:
+    wrong = {
+        "MEADOW_DATABASE_URL": "mysql://meadow:hun/ter?2#2@db.example:5432/meadow",
+        "MEADOW_REDIS_URL": "localhost://:hunter2@cache.example",
+        "MEADOW_STORE_URL": "http://key:hunter2@store.example/bucket",
+        "MEADOW_SOLANA_URL": "ws://hunter2@rpc.example",
+        "MEADOW_OTLP_ENDPOINT": "collector.example",
+    }
+    for name, value in wrong.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(SetupError) as refused:
+        read_settings()
+    for name in wrong:
+        assert f"{name}=" in str(refused.value)
+    assert "postgresql://user:password@host:port/database" in str(refused.value)
+    assert "hun" not in str(refused.value)
+    assert "hunter2" not in repr(refused.value.__context__)
+    right = {
+        "MEADOW_DATABASE_URL": "postgresql://meadow:hunter2@db.example:5432/meadow",
+        "MEADOW_REDIS_URL": "rediss://:hunter2@cache.example",
+        "MEADOW_STORE_URL": "s3://bucket/prefix",
+        "MEADOW_SOLANA_URL": "https://rpc.example/?api-key=hunter2",
+        "MEADOW_OTLP_ENDPOINT": "http://127.0.0.1:4318",
+    }
+    for name, value in right.items():
+        monkeypatch.setenv(name, value)
+    settings = read_settings()
+    assert "hunter2" not in repr(settings)
+    for value in right.values():
+        assert "hunter2" not in redacted(value)
+    assert redacted(right["MEADOW_DATABASE_URL"]) == "postgresql://…@db.example:5432/meadow"
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        ("database_url", "sqlite://relative.db", "sqlite:///path"),
+        ("database_url", "sqlite:///", "sqlite:///path"),
+        ("database_url", "postgresql://host", "names no database"),
+        ("database_url", "ledger.sqlite3", "sqlite:///path"),
+        ("redis_url", "localhost:6379", "redis://"),
+        ("redis_url", "redis://host:port/0", "redis://"),
+        ("store_url", "/var/lib/meadow", "file:///path"),
+        ("solana_url", "localhost:8899", "http://host:port"),
+        ("dispatcher_id", "two words", "pattern"),
+        ("frontier_shards", "0", "greater than or equal to 1"),
+        ("accepts_per_s", "0", "greater than 0"),
+        ("max_per_address", "-1", "greater than or equal to 1"),
+        ("log_format", "xml", "'console' or 'json'"),
+        ("port", "65536", "less than or equal to 65535"),
+    ],
+)  # fmt: skip
+def test_what_a_value_must_look_like_is_said(monkeypatch: pytest.MonkeyPatch, name: str, value: str, said: str) -> None:
+    monkeypatch.setenv(f"MEADOW_{name.upper()}", value)
+    with pytest.raises(SetupError) as refused:
+        read_settings()
+    assert f"MEADOW_{name.upper()}={value!r}: " in str(refused.value)
+    assert said in str(refused.value)
+
+
+def test_a_distributed_dispatcher_asks_for_all_it_is_not_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(SetupError) as refused:
+        require_distributed(read_settings())
+    told = {
+        "DATABASE_URL": "postgresql://meadow@db.example/meadow",
+        "REDIS_URL": "redis://cache.example",
+        "STORE_URL": "s3://bucket",
+        "SOLANA_URL": "https://rpc.example",
+        "KEYS_DIR": "/etc/meadow/keys",
+    }
+    for name in told:
+        assert f"MEADOW_{name}: " in str(refused.value)
+    for name, value in told.items():
+        monkeypatch.setenv(f"MEADOW_{name}", value)
+    require_distributed(read_settings())
 
 
 def test_settings_do_not_change() -> None:

@@ -7,7 +7,7 @@ import brotli
 import msgspec
 import pytest
 
-from dispatcher.adapters.sqlite_ledger import SqliteLedger
+from dispatcher.adapters.sql_ledger import SqlLedger
 from dispatcher.cleaning_service import load_body
 from dispatcher.errors import LedgerFull, ObjectError
 from dispatcher.jobs import JobState, record_of
@@ -157,7 +157,7 @@ async def test_a_record_for_no_job_or_an_old_lease_is_stale(room: Room) -> None:
     assert (await settle(room, node, unknown)).outcome == "stale"
     for lease in (node_job.lease - 1, node_job.lease + 1, 0):
         assert (await settle(room, node, node.record(node_job, job_hash, lease=lease))).outcome == "stale"
-    await room.memory.release(job.job_id, node_job.lease, not_before_ms=0)
+    await room.queue.release(job.job_id, node_job.lease, not_before_ms=0)
     assert (await settle(room, node, node.record(node_job, job_hash))).outcome == "stale"
     assert await nothing_is_stored(room, job.job_id)
 
@@ -179,24 +179,29 @@ async def test_another_record_of_an_ended_job_is_stale(room: Room) -> None:
     assert (await settle(room, node, first)).outcome == "duplicate"
 
 
-async def test_a_repeat_after_a_restart_is_a_duplicate(room: Room, ledger: SqliteLedger) -> None:
+async def test_a_repeat_after_a_restart_is_a_duplicate(room: Room, ledger: SqlLedger) -> None:
     node = room.connect()
     _, node_job, job_hash = await room.begin(node)
     record = node.record(node_job, job_hash)
     first = await settle(room, node, record)
-    restarted = Room(ledger)
+    restarted = Room(ledger, room.queue)
     ack = await settle(restarted, restarted.connect(), record)
     assert (ack.outcome, ack.log_index, ack.reward) == ("duplicate", first.log_index, first.reward)
     assert (await ledger.credit_total()).results == 1
 
 
-async def test_after_a_restart_the_lease_on_the_frontier_still_counts(room: Room, ledger: SqliteLedger) -> None:
+async def test_after_a_restart_the_lease_on_the_frontier_still_counts(room: Room, ledger: SqlLedger) -> None:
     node = room.connect()
     _, node_job, job_hash = await room.begin(node)
-    restarted = Room(ledger)
-    restarted.frontier = room.memory
+    restarted = Room(ledger, room.queue)
+    restarted.frontier = room.queue
     settlement = type(room.settlement)(
-        ledger=ledger, frontier=room.memory, objects=room.objects, clock=room.clock, hold_ms=0
+        ledger=ledger,
+        frontier=room.queue,
+        objects=room.objects,
+        options=room.core.options,
+        clock=room.clock,
+        hold_ms=0,
     )
     fresh = restarted.connect()
     record = node.record(node_job, job_hash, final_url="https://after-a-hop.example/")
@@ -223,7 +228,7 @@ async def test_a_full_disk_keeps_nothing_and_the_same_record_is_taken_afterwards
     assert await nothing_is_stored(room, job.job_id)
     full = breaking(room.objects, Faults({"put": 1}, error=ObjectError))
     settlement = type(room.settlement)(
-        ledger=room.truth, frontier=room.memory, objects=full, clock=room.clock, hold_ms=0
+        ledger=room.truth, frontier=room.queue, objects=full, options=room.core.options, clock=room.clock, hold_ms=0
     )
     with pytest.raises(ObjectError):
         await settlement.settle(node.session, record, memoryview(PAGE))

@@ -17,7 +17,7 @@ from aiohttp.test_utils import TestClient, TestServer
 
 from cleaning.document import Document, Link, StructuredData
 from dispatcher.adapters.lab_api import LabApi, make_lab_app
-from dispatcher.adapters.sqlite_ledger import SqliteLedger, open_sqlite_ledger
+from dispatcher.adapters.sql_ledger import SqlLedger
 from dispatcher.adapters.system_clock import new_id, now_ms
 from dispatcher.batch_events import BatchEvents
 from dispatcher.errors import Conflict, LedgerError, LedgerFull, NotFound, TooManyRequests, Unauthorized
@@ -31,6 +31,7 @@ from protocol.job import Purpose
 from protocol.keys import SigningKey, to_base64url
 from protocol.record import Record
 from protocol.statements import Kind, sign
+from tests.stores import opened_ledger
 
 LOG_ORIGIN = "log.example/test"
 KEYS = {"mw_alpha": "team-alpha", "mw_beta": "team-beta"}
@@ -55,7 +56,7 @@ def document_of(url: str, *, text: str = "Some words.") -> Document:
 class LedgerLabs:
     """LabService over a ledger: labs' jobs are settled by `settle` as soon as they are accepted."""
 
-    def __init__(self, ledger: SqliteLedger, folder: Path) -> None:
+    def __init__(self, ledger: SqlLedger, folder: Path) -> None:
         self.ledger, self._folder = ledger, folder
         self.events = BatchEvents()
         self.node = SigningKey(secrets.token_bytes(32))
@@ -71,7 +72,6 @@ class LedgerLabs:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        await self.ledger.close()
 
     async def team_of(self, bearer: str) -> str:
         if bearer not in KEYS:
@@ -328,9 +328,10 @@ class Answer(msgspec.Struct, frozen=True):
 
 @pytest.fixture
 async def labs(tmp_path: Path) -> AsyncIterator[LedgerLabs]:
-    service = LedgerLabs(await open_sqlite_ledger(tmp_path / "ledger.db"), tmp_path)
-    yield service
-    await service.close()
+    async with opened_ledger(tmp_path / "ledger.db") as ledger:
+        service = LedgerLabs(ledger, tmp_path)
+        yield service
+        await service.close()
 
 
 @pytest.fixture

@@ -54,7 +54,10 @@ REFUSED: list[tuple[str, object, str]] = [
     ("includeTags", ["main"], "includeTags"),
     ("excludeTags", ["nav"], "excludeTags"),
     ("parsers", ["pdf"], "parsers"),
-    ("location", {"country": "DE"}, "location.country"),
+    ("location", {"country": "XX"}, "an ISO 3166-1 alpha-2 country code"),
+    ("location", {"country": "UK"}, "the United Kingdom is GB"),
+    ("location", {"country": 49}, "location.country"),
+    ("location", {"city": "Berlin"}, "location.city"),
     ("location", {"languages": ["no such tag!"]}, "location.languages"),
     ("location", {"languages": ["de\r\nX: y"]}, "location.languages"),
     ("location", "DE", "location: got"),
@@ -64,7 +67,7 @@ REFUSED: list[tuple[str, object, str]] = [
     ("minAge", 5, "minAge"),
     ("lockdown", True, "lockdown"),
     ("redactPII", True, "redactPII"),
-    ("zeroDataRetention", True, "zeroDataRetention"),
+    ("zeroDataRetention", "yes", "true or false"),
     ("skipTlsVerification", "true", "skipTlsVerification"),
     ("blockAds", 1, "blockAds: got 1, accepts true or false"),
     ("origin", 5, "origin: got 5"),
@@ -73,6 +76,13 @@ REFUSED: list[tuple[str, object, str]] = [
     ("urls", [URL], "did you mean url?"),
     ("nonsense", None, ""),
 ]
+
+
+@pytest.mark.parametrize(("value", "asked"), [(True, True), (False, False), (None, False)])
+def test_zero_data_retention_is_asked_for_by_its_field(value: bool | None, asked: bool) -> None:
+    decoded = scrape(zeroDataRetention=value)
+    assert not isinstance(decoded, Rejected)
+    assert decoded.options.zero_data_retention is asked
 
 
 @pytest.mark.parametrize(("field", "value", "words"), REFUSED)

@@ -82,7 +82,7 @@ async def test_the_defaults_clients_send_are_accepted_and_tls_is_verified_with_a
             "mobile": False,
             "parsers": [],
             "actions": [],
-            "location": {"languages": ["de-CH", "fr"]},
+            "location": {"country": "ch", "languages": ["de-CH", "fr"]},
             "skipTlsVerification": True,
             "removeBase64Images": True,
             "fastMode": False,
@@ -98,7 +98,7 @@ async def test_the_defaults_clients_send_are_accepted_and_tls_is_verified_with_a
     assert "certificates are always verified" in str(answer.at("data", "warning"))
     options = labs.submitted[0].options
     assert (options.timeout_ms, options.max_age_ms, options.purpose) == (30_000, 14_400_000, "search")
-    assert options.accept_language == "de-CH, fr;q=0.9"
+    assert (options.accept_language, options.country) == ("de-CH, fr;q=0.9", "CH")
 
 
 async def test_the_targets_own_404_is_a_document(lab: Lab) -> None:
