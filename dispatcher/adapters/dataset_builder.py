@@ -1,4 +1,4 @@
-"""Builds datasets in the background, into folders below the data folder."""
+"""Builds datasets in the background, and tells every dispatcher where each build stands."""
 
 import asyncio
 import hashlib
@@ -15,7 +15,8 @@ from cleaning.dataset import MANIFEST_NAME, Seal
 from cleaning.errors import CleaningError
 from dispatcher import __version__
 from dispatcher.cleaning_service import load_document
-from dispatcher.errors import Conflict, StoreError
+from dispatcher.dataset_store import STATE_EVERY_S, STATE_OLD_MS, BuildState, DatasetStore
+from dispatcher.errors import Conflict, ObjectError, StoreError
 from dispatcher.job_signer import JobSigner
 from dispatcher.jobs import Batch, Job, JobState, Result, record_of
 from dispatcher.lab_documents import page_content
@@ -45,7 +46,8 @@ _PUBLISH_TIMEOUT_S = 60.0
 
 
 class DatasetBuilder:
-    """Owns the dataset folders. A build that a crash interrupted is gone, folder and all: start it again."""
+    """Owns the builds of this dispatcher. A build ends with its dispatcher, which the others find out when nothing is
+    said of it any more: it has to be started again."""
 
     def __init__(
         self,
@@ -55,16 +57,14 @@ class DatasetBuilder:
         log: LogService,
         signer: JobSigner,
         origin: str,
-        folder: Path,
+        store: DatasetStore,
         clock: Callable[[], int],
         new_id: Callable[[], str],
     ) -> None:
         self._ledger, self._objects, self._log_service, self._signer = ledger, objects, log, signer
-        self._origin, self._folder, self._clock, self._new_id = origin, folder, clock, new_id
+        self._origin, self._store, self._clock, self._new_id = origin, store, clock, new_id
         self._building: dict[str, DatasetJob] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
-        for left in folder.glob(".*.partial"):
-            shutil.rmtree(left, ignore_errors=True)
 
     async def start(self, batch: Batch) -> DatasetJob:
         """Start to build a dataset of an ended batch."""
@@ -76,6 +76,7 @@ class DatasetBuilder:
             )
         dataset_id = self._new_id()
         building = DatasetJob(dataset_id=dataset_id, batch_id=batch.batch_id, state="building")
+        await self._store.set_state(BuildState(dataset=building, updated_ms=self._clock()))
         self._building[dataset_id] = building
         task = asyncio.ensure_future(self._guarded_build(building))
         self._tasks[dataset_id] = task
@@ -83,20 +84,25 @@ class DatasetBuilder:
         return building
 
     async def find(self, dataset_id: str) -> DatasetJob | None:
-        """Return where a build stands."""
+        """Return where a build stands, whichever dispatcher builds it or has built it."""
         if dataset_id in self._building:
             return self._building[dataset_id]
-        path = self._folder / dataset_id / MANIFEST_NAME
-        if "/" in dataset_id or not await asyncio.to_thread(path.is_file):
+        if (path := await self._store.manifest(dataset_id)) is not None:
+            return await asyncio.to_thread(_completed, path)
+        if (state := await self._store.state(dataset_id)) is None:
             return None
-        return await asyncio.to_thread(_completed, path)
+        if state.dataset.state == "building" and self._clock() - state.updated_ms > STATE_OLD_MS:
+            return _failed(state.dataset, "the dispatcher that built it went away; build it again")
+        return state.dataset
 
     async def file(self, dataset_id: str, name: str) -> Path | None:
         """Return the path of a file of a completed dataset."""
-        found = await self.find(dataset_id)
-        if found is None or name not in {file.name for file in found.files}:
-            return None
-        return self._folder / dataset_id / name
+        path = await self._store.manifest(dataset_id)
+        if path is None or name == MANIFEST_NAME:
+            return path
+        manifest = await asyncio.to_thread(_read_manifest, path)
+        file = next((file for file in manifest.files if file.name == name), None)
+        return None if file is None else await self._store.file(dataset_id, file)
 
     async def close(self) -> None:
         """Stop what is being built; nothing of it stays."""
@@ -111,15 +117,42 @@ class DatasetBuilder:
             await asyncio.wait([task])
 
     async def _guarded_build(self, building: DatasetJob) -> None:
+        dataset_id = building.dataset_id
+        saying = asyncio.create_task(self._say_where_it_stands(dataset_id))
         try:
             await self._build(building)
-            del self._building[building.dataset_id]
+            del self._building[dataset_id]
         except (StoreError, CleaningError, ProvenanceError, TimeoutError) as error:
-            _log.warning("dataset_failed", dataset_id=building.dataset_id, error=str(error))
-            self._building[building.dataset_id] = msgspec.structs.replace(building, state="failed", error=str(error))
+            _log.warning("dataset_failed", dataset_id=dataset_id, error=str(error))
+            saying.cancel()
+            await self._end(dataset_id, _failed(self._building[dataset_id], str(error)))
+        except asyncio.CancelledError:
+            saying.cancel()
+            await self._end(dataset_id, _failed(building, "the dispatcher that built it was stopped; build it again"))
+            raise
+        finally:
+            saying.cancel()
+
+    async def _end(self, dataset_id: str, failed: DatasetJob) -> None:
+        """A build came to nothing: nothing of it stays but the reason."""
+        self._building[dataset_id] = failed
+        await asyncio.to_thread(shutil.rmtree, self._store.folder / dataset_id, ignore_errors=True)
+        try:
+            await self._store.set_state(BuildState(dataset=failed, updated_ms=self._clock()))
+        except StoreError as error:
+            _log.warning("dataset_state_not_kept", dataset_id=dataset_id, error=str(error))
+
+    async def _say_where_it_stands(self, dataset_id: str) -> None:
+        while True:
+            await asyncio.sleep(STATE_EVERY_S)
+            try:
+                state = BuildState(dataset=self._building[dataset_id], updated_ms=self._clock())
+                await self._store.set_state(state)
+            except StoreError as error:
+                _log.warning("dataset_state_not_kept", dataset_id=dataset_id, error=str(error))
 
     async def _build(self, building: DatasetJob) -> None:
-        writer = await asyncio.to_thread(DatasetWriter, self._folder / building.dataset_id)
+        writer = await asyncio.to_thread(DatasetWriter, self._store.folder / building.dataset_id)
         with writer:
             leaves: list[bytes] = []
             position = 0
@@ -160,6 +193,7 @@ class DatasetBuilder:
             tool_version=f"meadow-network {__version__}",
         )
         await asyncio.to_thread(writer.finish, seal)
+        await self._store.publish(building.dataset_id)
 
     async def _candidates(self, jobs: Sequence[Job]) -> list[Row | DroppedInput]:
         results = await self._ledger.results([job.job_id for job in jobs])
@@ -168,11 +202,13 @@ class DatasetBuilder:
     async def _candidate(self, job: Job, result: Result | None) -> Row | DroppedInput:
         if job.state is not JobState.COMPLETED or result is None:
             return DroppedInput(url=job.url, reason=job.reason or job.state.value, detail=job.detail or "")
+        if job.content_deleted_ms is not None:
+            return DroppedInput(url=job.url, reason="content_deleted", detail="kept for its time, then deleted")
         if job.document_hash is None:
             return DroppedInput(url=job.url, reason=job.dropped or "no_document")
         document = await load_document(self._objects, job.document_hash)
         if document is None:
-            return DroppedInput(url=job.url, reason="document_missing", detail="not in the object store")
+            return DroppedInput(url=job.url, reason="document_missing", detail="missing or damaged in the object store")
         record = record_of(result)
         content = page_content(document, record)
         provenance = RowProvenance(
@@ -194,8 +230,19 @@ def _add_all(writer: DatasetWriter, candidates: Sequence[Row | DroppedInput]) ->
     return leaves
 
 
+def _failed(dataset: DatasetJob, error: str) -> DatasetJob:
+    return msgspec.structs.replace(dataset, state="failed", error=error)
+
+
+def _read_manifest(path: Path) -> Manifest:
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=Manifest)
+    except (OSError, msgspec.DecodeError) as error:
+        raise ObjectError(f"{path} is no dataset's manifest ({error}); build the dataset again") from error
+
+
 def _completed(path: Path) -> DatasetJob:
-    manifest = msgspec.json.decode(path.read_bytes(), type=Manifest)
+    manifest = _read_manifest(path)
     files = [DatasetFile(file.name, file.bytes, file.sha256) for file in manifest.files]
     files.append(_describe(path))
     return DatasetJob(

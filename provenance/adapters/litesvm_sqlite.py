@@ -1,5 +1,7 @@
 """The embedded chain's memory on disk: accounts, transactions and who they touched, in one SQLite file."""
 
+import fcntl
+import os
 import sqlite3
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -23,6 +25,7 @@ _BY_ADDRESS = """
 SELECT tx.sequence, signature, slot, block_time_s, wire, outcome FROM tx_address JOIN tx USING(sequence)
 WHERE address = ? AND tx.sequence > ? AND tx.sequence < ? AND slot <= ? ORDER BY tx_address.sequence DESC LIMIT ?
 """
+_IN_USE = "the chain file {path} is in use by another process; stop it or use another folder"
 
 
 class ChainIdentity(Struct, frozen=True):
@@ -60,39 +63,50 @@ class StoredTransaction(Struct, frozen=True):
 
 
 class ChainStore:
-    """SQLite file with an exclusive lock held while open; one writer, no other reader.
+    """SQLite file with a lock beside it held while open: one writer. Others may read it, as a backup does.
 
     Writes join one SQL transaction until `commit`, which returns only when the bytes are on disk
     (WAL, ``synchronous=FULL``). Every method raises `ChainStoreError` when SQLite fails.
     """
 
-    def __init__(self, connection: sqlite3.Connection, path: Path) -> None:
+    def __init__(self, connection: sqlite3.Connection, path: Path, lock: int) -> None:
         self._db = connection
         self._path = path
+        self._lock = lock
 
     @classmethod
     def open(cls, path: Path) -> Self:
         """Open or create the file at ``path`` (its folder is created)."""
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            connection = sqlite3.connect(path, isolation_level=None, timeout=0.5)
-        except (OSError, sqlite3.Error) as error:
+            lock = os.open(path.with_name(path.name + ".lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as error:
             raise ChainStoreError(f"cannot open the chain file {path}: {error}; check the folder's rights") from error
         try:
-            connection.execute("PRAGMA locking_mode=EXCLUSIVE")
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            os.close(lock)
+            raise ChainStoreError(_IN_USE.format(path=path)) from error
+        try:
+            connection = sqlite3.connect(path, isolation_level=None, timeout=0.5)
+        except sqlite3.Error as error:
+            os.close(lock)
+            raise ChainStoreError(f"cannot open the chain file {path}: {error}; check the folder's rights") from error
+        try:
             connection.execute("PRAGMA journal_mode=WAL")
             connection.execute("PRAGMA synchronous=FULL")
             connection.executescript(_SCHEMA)
         except sqlite3.Error as error:
             connection.close()
+            os.close(lock)
             raise cls._translate(error, path) from error
-        return cls(connection, path)
+        return cls(connection, path, lock)
 
     @staticmethod
     def _translate(error: sqlite3.Error, path: Path) -> ChainStoreError:
         code = getattr(error, "sqlite_errorcode", None)
         if code is not None and code & 0xFF in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
-            return ChainStoreError(f"the chain file {path} is in use by another process; stop it or use another folder")
+            return ChainStoreError(_IN_USE.format(path=path))
         if code is not None and code & 0xFF == sqlite3.SQLITE_FULL:
             return ChainStoreError(f"the disk holding {path} is full; free space and send the transaction again")
         if code is not None and code & 0xFF in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
@@ -135,8 +149,11 @@ class ChainStore:
             self._run("ROLLBACK")
 
     def close(self) -> None:
-        """Release the file and its lock."""
+        """Release the file and its lock. Doing so twice is no error."""
         self._db.close()
+        lock, self._lock = self._lock, -1
+        if lock >= 0:
+            os.close(lock)
 
     def accounts(self) -> Iterator[tuple[Any, ...]]:
         """Yield each stored account as (address, serialised state)."""

@@ -52,7 +52,7 @@ class LocalTiles:
     def _read(target: Path) -> bytes | None:
         try:
             return target.read_bytes()
-        except (FileNotFoundError, NotADirectoryError):
+        except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
             return None
         except OSError as error:
             raise LogUnavailable(f"cannot read {target}: {error.strerror}") from error
