@@ -1,21 +1,48 @@
-"""Tells those who wait for a batch, within this process, that one of its jobs has ended."""
+"""Tells those who wait for a batch that one of its jobs has ended, at whichever dispatcher of the network it did."""
 
 import asyncio
 import contextlib
 from collections import defaultdict
 
+from dispatcher.bus import BatchMoved, Bus, Event
+
+_PAUSE_S = 0.1
+"""Endings of one batch that follow each other faster are one event: a large batch is not one event per job."""
+
 
 class BatchEvents:
-    """Owns one event per batch somebody waits for. A hint only: the ledger is asked again after every wake-up."""
+    """Owns one event per batch somebody waits for here. A hint only: the ledger is asked again after every wake-up.
 
-    def __init__(self) -> None:
+    With a bus the hint reaches the waiting of all dispatchers; without one, of this process alone.
+    """
+
+    def __init__(self, bus: Bus | None = None) -> None:
         self._events: defaultdict[str, asyncio.Event] = defaultdict(asyncio.Event)
         self._waiting: defaultdict[str, int] = defaultdict(int)
+        # The batches that were spoken of in the last `_PAUSE_S`, and whether they have moved again since.
+        self._said: dict[str, bool] = {}
+        self._bus = bus
+        if bus is not None:
+            bus.subscribe(self._on_event)
 
     def ended(self, batch_id: str) -> None:
-        """Wake up whoever waits for this batch."""
-        if batch_id in self._waiting:
-            self._events[batch_id].set()
+        """Wake up whoever waits for this batch: here at once, elsewhere too unless it was said just now."""
+        self._wake(batch_id)
+        if self._bus is None:
+            return
+        if batch_id in self._said:
+            self._said[batch_id] = True
+            return
+        self._said[batch_id] = False
+        self._bus.publish(BatchMoved(batch_id=batch_id))
+        if len(self._said) == 1:
+            asyncio.get_running_loop().call_later(_PAUSE_S, self._say_again)
+
+    def _say_again(self) -> None:
+        moved = [batch_id for batch_id, again in self._said.items() if again]
+        self._said.clear()
+        for batch_id in moved:
+            self.ended(batch_id)
 
     async def wait(self, batch_id: str, timeout_s: float) -> None:
         """Sleep until a job of the batch ends or the time is over."""
@@ -29,3 +56,11 @@ class BatchEvents:
             if not self._waiting[batch_id]:
                 del self._waiting[batch_id]
                 self._events.pop(batch_id, None)
+
+    def _on_event(self, event: Event) -> None:
+        if isinstance(event, BatchMoved):
+            self._wake(event.batch_id)
+
+    def _wake(self, batch_id: str) -> None:
+        if batch_id in self._waiting:
+            self._events[batch_id].set()

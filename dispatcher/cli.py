@@ -6,35 +6,34 @@ from pathlib import Path
 from typing import Annotated
 
 import msgspec
-import structlog
 import typer
 import uvloop
 
-from dispatcher import cli_lab
+from dispatcher import cli_lab, cli_operations, cli_serve, cli_teams
+from dispatcher.adapters.garbage_collector import collect_seldom
 from dispatcher.adapters.key_files import load_or_create_secret
-from dispatcher.adapters.log_stream import open_log_stream
 from dispatcher.adapters.network_file import NetworkFile, read_network, remove_network, write_network
 from dispatcher.adapters.operator_keys import API_KEY_SECRET, new_api_key
 from dispatcher.adapters.ready_file import write_private
-from dispatcher.adapters.sqlite_keys import add_key_directly
+from dispatcher.adapters.sql_ledger import add_key
+from dispatcher.adapters.structured_logs import configure_logs
 from dispatcher.adapters.system_clock import new_id, now_ms
 from dispatcher.api_keys import SERVER_SECRET_BYTES, key_mac
-from dispatcher.cli_up import LEDGER_NAME, LOCAL_TEAM, UpOptions, announce, running_network, wait_for_stop
-from dispatcher.errors import DispatcherError, SetupError
+from dispatcher.cli_errors import told
+from dispatcher.cli_up import KEYS_NAME, LEDGER_NAME, LOCAL_TEAM, UpOptions, database_in, running_network, wait_for_stop
+from dispatcher.cli_warnings import announce, parse_test_sites
+from dispatcher.errors import SetupError
 from dispatcher.jobs import ApiKey
 from dispatcher.lab_settings import read_lab_settings
 from dispatcher.settings import DispatcherSettings, read_settings
-from protocol.urls import TestSites
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help="Meadow: an opt-in network that reads the web.")
 key_app = typer.Typer(no_args_is_help=True, help="Manage labs' API keys.")
 app.add_typer(key_app, name="key")
+cli_serve.register(app)
+cli_operations.register(app)
+cli_teams.register(app)
 cli_lab.register(app)
-
-
-def _fail(error: DispatcherError) -> typer.Exit:
-    typer.echo(f"meadow: {error}", err=True)
-    return typer.Exit(1)
 
 
 @app.command()
@@ -44,6 +43,10 @@ def up(
     ),
     port: Annotated[int, typer.Option("--port", min=0, max=65535, help="Port of the API; 0 takes a free one.")] = 8420,
     nodes: Annotated[int, typer.Option("--nodes", min=0, max=200, help="Nodes to run on this machine.")] = 1,
+    *,
+    gateways: Annotated[
+        int, typer.Option("--gateways", min=1, max=64, help="Dispatchers to run behind the port, a process each.")
+    ] = 1,
     ready_file: Annotated[
         Path | None, typer.Option("--ready-file", help="Written as JSON once everything answers.")
     ] = None,
@@ -52,21 +55,19 @@ def up(
         typer.Option("--allow-test-site", metavar="HOST:PORT", help="Allow a loopback site. For tests only."),
     ] = None,
 ) -> None:
-    """Run a whole network on this machine: dispatcher, stores, log, chain and nodes. Ctrl-C stops all of it."""
-    _configure_logs()
-    try:
+    """Run a whole network on this machine: dispatcher, stores, log, chain and nodes. Ctrl-C stops all of it.
+
+    A store that is named in the environment (MEADOW_DATABASE_URL, MEADOW_REDIS_URL, MEADOW_STORE_URL,
+    MEADOW_SOLANA_URL) is used in the place of its own. With --gateways, SIGHUP restarts the dispatchers one by one."""
+    with told():
         settings = read_settings()
+        configure_logs(settings.log_format, dispatcher=settings.dispatcher_id)
         sites = tuple(allow_test_site or ())
-        try:
-            TestSites.parse(sites)
-        except ValueError as error:
-            raise SetupError(f"--allow-test-site: {error}") from error
-        options = UpOptions(data_dir=data, port=port, nodes=nodes, test_sites=sites)
+        parse_test_sites(sites)
+        options = UpOptions(data_dir=data, port=port, nodes=nodes, test_sites=sites, gateways=gateways)
         # Names are looked up in libuv's threads, four by default: a few dead name servers would hold up every site.
         os.environ.setdefault("UV_THREADPOOL_SIZE", "64")
         uvloop.run(_up(options, settings, ready_file))
-    except DispatcherError as error:
-        raise _fail(error) from error
 
 
 async def _up(options: UpOptions, settings: DispatcherSettings, ready_file: Path | None) -> None:
@@ -86,9 +87,10 @@ async def _up(options: UpOptions, settings: DispatcherSettings, ready_file: Path
             write_private(ready_file, msgspec.json.encode(ready))
         typer.echo(f"Meadow is up. Console: {ready.api_url}/   API: {ready.api_url}   log: {ready.log_url}")
         typer.echo(
-            f"{len(network.nodes.all())} nodes connected; more join with: meadow-node run --dispatcher {ready.api_url}"
+            f"{network.connected()} nodes connected; more join with: meadow-node run --dispatcher {ready.api_url}"
         )
         typer.echo("Stop with Ctrl-C.")
+        collect_seldom()
         try:
             await wait_for_stop(network)
         finally:
@@ -96,20 +98,6 @@ async def _up(options: UpOptions, settings: DispatcherSettings, ready_file: Path
             remove_network(state_dir, current)
             if ready_file is not None:
                 ready_file.unlink(missing_ok=True)
-
-
-def _configure_logs() -> None:
-    structlog.configure(
-        processors=[
-            structlog.contextvars.merge_contextvars,
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso", utc=True),
-            structlog.processors.format_exc_info,
-            structlog.processors.KeyValueRenderer(key_order=["timestamp", "level", "event"]),
-        ],
-        wrapper_class=structlog.make_filtering_bound_logger(20),
-        logger_factory=structlog.WriteLoggerFactory(open_log_stream()),
-    )
 
 
 @key_app.command("create")
@@ -121,25 +109,19 @@ def create_key(
     team: Annotated[str, typer.Option("--team", help="Whose key it is; a team sees its own jobs only.")] = LOCAL_TEAM,
 ) -> None:
     """Create an API key. It is shown once; only its keyed HMAC is stored."""
-    try:
-        folder = data or _running_data_dir()
-        if not (folder / LEDGER_NAME).exists():
-            raise SetupError(f"{folder} holds no network; start one there with: meadow up --data {folder}")
-        secret = load_or_create_secret(folder / "keys" / API_KEY_SECRET, SERVER_SECRET_BYTES)
+    with told():
+        url, keys_dir = _ledger_and_keys(data)
+        secret = load_or_create_secret(keys_dir / API_KEY_SECRET, SERVER_SECRET_BYTES)
         key = new_api_key()
-        add_key_directly(
-            folder / LEDGER_NAME,
-            ApiKey(
-                key_id=new_id(),
-                team_id=team,
-                name=name,
-                prefix=key.prefix,
-                mac=key_mac(secret, key.text),
-                created_ms=now_ms(),
-            ),
+        stored = ApiKey(
+            key_id=new_id(),
+            team_id=team,
+            name=name,
+            prefix=key.prefix,
+            mac=key_mac(secret, key.text),
+            created_ms=now_ms(),
         )
-    except DispatcherError as error:
-        raise _fail(error) from error
+        asyncio.run(add_key(url, stored))
     typer.echo(key.text)
     typer.echo("Keep it: it is not shown again.", err=True)
 
@@ -147,6 +129,22 @@ def create_key(
 @key_app.callback()
 def _keys() -> None:
     """Manage labs' API keys."""
+
+
+def _ledger_and_keys(data: Path | None) -> tuple[str, Path]:
+    """Find the ledger's address and the keys folder: of the data folder named, else of the environment, else of the
+    network that runs on this machine."""
+    settings = read_settings()
+    if data is None and settings.database_url is not None:
+        if settings.keys_dir is None:
+            raise SetupError("MEADOW_DATABASE_URL is set and MEADOW_KEYS_DIR is not: name the network's keys folder")
+        return settings.database_url, settings.keys_dir
+    folder = data or _running_data_dir()
+    # A secret made here would be no dispatcher's, and the key good for none.
+    kept = LEDGER_NAME if settings.database_url is None else KEYS_NAME
+    if not (folder / kept).exists() and (settings.database_url is None or settings.keys_dir is None):
+        raise SetupError(f"{folder} holds no network; start one there with: meadow up --data {folder}")
+    return settings.database_url or database_in(folder), settings.keys_dir or folder / KEYS_NAME
 
 
 def _running_data_dir() -> Path:
@@ -165,10 +163,8 @@ def demo(
     """Run the whole network on a bundled site: pages, documents, a dataset, anchors, payments, verification."""
     from dispatcher.demo.run import run_demo
 
-    try:
+    with told():
         passed = asyncio.run(run_demo(out, nodes=nodes, keep=keep))
-    except DispatcherError as error:
-        raise _fail(error) from error
     if not passed:
         raise typer.Exit(1)
 

@@ -1,64 +1,52 @@
-"""`meadow up`: puts a whole network together on one machine, and takes it apart again in order."""
+"""`meadow up`: a whole network on one machine, put together and taken apart again in order.
+
+Every store that is not named is run here: valkey and the chain's simulator as child processes, the rest in the data
+folder. One dispatcher runs in this process; several run as processes of their own, each as `meadow serve` would.
+"""
 
 import asyncio
 import signal
-from collections.abc import AsyncIterator, Coroutine, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import quote
 
 import msgspec
-import structlog
-from aiohttp import web
 
 from dispatcher.adapters.child_process import ChildProcess
 from dispatcher.adapters.embedded_valkey import EmbeddedValkey
-from dispatcher.adapters.ledger_outbox import LedgerOutbox
-from dispatcher.adapters.operator_keys import OperatorKeys, load_operator_keys, local_api_key
-from dispatcher.adapters.redis_frontier import open_redis_frontier
-from dispatcher.adapters.solana_chain import SolanaChain, read_facts
-from dispatcher.adapters.sqlite_ledger import open_sqlite_ledger
+from dispatcher.adapters.file_lock import FileLock
+from dispatcher.adapters.operator_keys import load_operator_keys, local_api_key
+from dispatcher.adapters.sql_ledger import open_ledger, sqlite_path
 from dispatcher.adapters.system_clock import new_id, now_ms
 from dispatcher.api_keys import key_mac
-from dispatcher.certificate_service import CertificateService
-from dispatcher.chain import ChainFacts
-from dispatcher.cli_parts import Dispatcher, Foundations, assemble
-from dispatcher.errors import SetupError, StoreError
-from dispatcher.frontier import Frontier, HostPace
+from dispatcher.cli_chain import start_embedded_chain
+from dispatcher.cli_gateways import Gateways, reserve_port
+from dispatcher.cli_running import running_dispatcher, url_host
+from dispatcher.errors import SetupError
 from dispatcher.jobs import ApiKey
 from dispatcher.ledger import Ledger
-from dispatcher.node_sessions import Nodes
-from dispatcher.settings import (
-    DispatcherSettings,
-)
+from dispatcher.settings import SQLITE_URL, DispatcherSettings
 from protocol.urls import TestSites
-from provenance.adapters.litesvm_process import EmbeddedChain
-from provenance.adapters.local_tiles import LocalTiles
-from provenance.adapters.solana_rpc import SolanaRpc
-from provenance.checkpoint import NoteSigner
-from provenance.errors import ChainUnavailable, ProvenanceError
-from provenance.log_info import (
-    LOG_INFO_PATH,
-    LogInfo,
-    encode_log_info,
-)
-from provenance.tariff import TARIFF
 
-_log = structlog.get_logger("meadow")
 _NODES_READY_S = 30.0
-_UPKEEP_S = 1.0
+_STOP_S = 20.0
+"""How much longer than the drain of its nodes a dispatcher may take to end."""
 LOCAL_TEAM = "local"
 LEDGER_NAME = "ledger.sqlite3"
+KEYS_NAME = "keys"
 
 
 @dataclass(frozen=True, slots=True)
 class UpOptions:
-    """What `meadow up` was asked for."""
+    """What `meadow up` was asked for. `gateways` is how many dispatchers share the port."""
 
     data_dir: Path
     port: int
     nodes: int
     test_sites: tuple[str, ...]
+    gateways: int = 1
 
 
 class ReadyInfo(msgspec.Struct, frozen=True, kw_only=True):
@@ -74,134 +62,149 @@ class ReadyInfo(msgspec.Struct, frozen=True, kw_only=True):
 
 @dataclass(slots=True)
 class Network:
-    """A running network. `simulator` says whether the chain is the embedded one."""
+    """A running network. `simulator` says whether the chain is the embedded one; `connected` counts the nodes;
+    `renew` restarts the dispatchers one by one, where they are processes of their own."""
 
     ready: ReadyInfo
     simulator: bool
-    nodes: Nodes
+    connected: Callable[[], int]
+    renew: Callable[[], None] | None
+    failed: asyncio.Future[None]
+
+
+@dataclass(slots=True)
+class _Dispatchers:
+    """The dispatchers of a network that is starting, however many they are. `drain` lets nodes finish what they have in
+    hand, and the dispatchers go where they are processes of their own."""
+
+    base: str
+    drain: Callable[[], Awaitable[None]]
+    simulator: bool
+    connected: Callable[[], int]
+    renew: Callable[[], None] | None
     failed: asyncio.Future[None]
 
 
 @asynccontextmanager
 async def running_network(options: UpOptions, settings: DispatcherSettings) -> AsyncIterator[Network]:
     """Run everything; leaving the context drains and stops it in order."""
-    test_sites = TestSites.parse(options.test_sites)
     async with AsyncExitStack() as stack:
-        keys = load_operator_keys(options.data_dir / "keys", solana_keypair=settings.solana_keypair)
-        ledger = await open_sqlite_ledger(options.data_dir / LEDGER_NAME)
+        settings = settings.model_copy(update={"port": options.port, **_in_folder(options.data_dir, settings)})
+        assert settings.database_url
+        # The folder and its ledger come first: on one that is in use nothing else is started.
+        if sqlite_path(settings.database_url) is None:
+            stack.callback(FileLock(options.data_dir / LEDGER_NAME, shared=False).release)
+        ledger = await open_ledger(settings.database_url, shared=options.gateways > 1)
         stack.push_async_callback(ledger.close)
-        frontier = await _open_frontier(stack, options, settings)
-        rpc, solana_url = await _open_solana(stack, options, settings)
-        chain = SolanaChain(rpc, LedgerOutbox(ledger, now_ms), keys.wallet)
-        facts = await _prepare_chain(chain, rpc, keys, settings)
-        tiles = LocalTiles(options.data_dir / "log")
-        origin = settings.log_origin or f"meadow.localhost/{keys.log.public[:8]}"
-        certificates = CertificateService(store=tiles, root=keys.root, job_key=keys.job, clock=now_ms)
-        signer = await certificates.open_signer()
-        await _publish_identity(tiles, keys, origin, facts)
-        api_key = await _ensure_local_key(ledger, keys, options.data_dir / "keys")
-        foundations = Foundations(
-            data_dir=options.data_dir,
-            ledger=ledger,
-            frontier=frontier,
-            keys=keys,
-            signer=signer,
-            chain=chain,
-            facts=facts,
-            tiles=tiles,
-            origin=origin,
-            test_sites=test_sites,
-        )
-        parts = await assemble(stack, foundations, settings)
-        port = await _serve(stack, parts.app, settings.host, options.port)
-        base = f"http://{_url_host(settings.host)}:{port}"
-        failed = asyncio.get_running_loop().create_future()
-        _run_duties(stack, parts, certificates.run(signer), failed)
-        children: list[ChildProcess] = []
-        stack.push_async_callback(_stop_all, children)
-        stack.push_async_callback(_drain, parts, settings.drain_ms)
-        await _start_nodes(children, options, base, parts.nodes)
+        settings = await _start_servers(stack, options.data_dir, settings)
+        start = _start_one if options.gateways == 1 else _start_several
+        dispatchers = await start(stack, options, settings, ledger)
+        api_key = await _ensure_local_key(ledger, settings)
+        assert settings.solana_url
+        await _start_nodes(stack, options, dispatchers)
         ready = ReadyInfo(
-            api_url=base,
+            api_url=dispatchers.base,
             api_key=api_key,
-            gateway_url=base.replace("http", "ws", 1) + "/v1/node",
-            log_url=f"{base}/log",
-            solana_url=solana_url,
+            gateway_url=dispatchers.base.replace("http", "ws", 1) + "/v1/node",
+            log_url=f"{dispatchers.base}/log",
+            solana_url=settings.solana_url,
             data_dir=str(options.data_dir.resolve()),
         )
-        yield Network(ready, facts.simulator, parts.nodes, failed)
+        yield Network(ready, dispatchers.simulator, dispatchers.connected, dispatchers.renew, dispatchers.failed)
 
 
-async def _open_frontier(stack: AsyncExitStack, options: UpOptions, settings: DispatcherSettings) -> Frontier:
-    url = settings.redis_url
-    if url is None:
-        valkey = await EmbeddedValkey.start(options.data_dir / "valkey")
+def _in_folder(data_dir: Path, settings: DispatcherSettings) -> dict[str, object]:
+    """Name the data folder's own of what is a file and was not named."""
+    folder = data_dir.absolute()
+    return {
+        "database_url": settings.database_url or database_in(folder),
+        "store_url": settings.store_url or folder.as_uri(),
+        "keys_dir": settings.keys_dir or folder / KEYS_NAME,
+    }
+
+
+def database_in(data_dir: Path) -> str:
+    """Return the address of a data folder's own ledger."""
+    return f"{SQLITE_URL}{quote(str(data_dir.absolute() / LEDGER_NAME))}"
+
+
+async def _start_servers(stack: AsyncExitStack, data_dir: Path, settings: DispatcherSettings) -> DispatcherSettings:
+    """Run the servers that were not named; the settings with their addresses."""
+    found: dict[str, str] = {}
+    if settings.redis_url is None:
+        valkey = await EmbeddedValkey.start(data_dir / "valkey")
         stack.push_async_callback(valkey.stop)
-        url = valkey.url
-    # An unknown host gets one visit at a time until its robots.txt is read and its pace set.
-    pace = HostPace(delay_ms=settings.host_delay_ms, max_concurrent=1)
-    try:
-        frontier = await open_redis_frontier(url, default_pace=pace)
-    except SetupError as error:
-        raise SetupError(_named("MEADOW_REDIS_URL", settings.redis_url, error)) from error
-    stack.push_async_callback(frontier.close)
-    return frontier
+        found["redis_url"] = valkey.url
+    if settings.solana_url is None:
+        found["solana_url"] = await start_embedded_chain(stack, data_dir / "solana")
+    return settings.model_copy(update=found)
 
 
-async def _open_solana(
-    stack: AsyncExitStack, options: UpOptions, settings: DispatcherSettings
-) -> tuple[SolanaRpc, str]:
-    url = settings.solana_url
-    if url is None:
-        try:
-            embedded = await EmbeddedChain.start(options.data_dir / "solana")
-        except ChainUnavailable as error:
-            raise SetupError(str(error)) from error
-        stack.push_async_callback(embedded.stop)
-        url = embedded.url
-    try:
-        rpc = await stack.enter_async_context(SolanaRpc.connect(url))
-    except ProvenanceError as error:
-        raise SetupError(f"MEADOW_SOLANA_URL: {error}") from error
-    return rpc, url
-
-
-async def _prepare_chain(
-    chain: SolanaChain, rpc: SolanaRpc, keys: OperatorKeys, settings: DispatcherSettings
-) -> ChainFacts:
-    mint = settings.token_mint
-    try:
-        genesis_hash = await rpc.call(str, "getGenesisHash")
-        if mint is None and await rpc.is_simulator():
-            await chain.prepare_simulator(keys.mint)
-            mint = str(keys.mint.pubkey())
-    except ProvenanceError as error:
-        raise SetupError(_named("MEADOW_SOLANA_URL", settings.solana_url, error)) from error
-    return await read_facts(rpc, operator=str(keys.wallet.pubkey()), mint=mint, genesis_hash=genesis_hash)
-
-
-def _named(setting: str, value: str | None, error: Exception) -> str:
-    """Say which setting an address came from, where it came from one."""
-    return str(error) if value is None else f"{setting}: {error}"
-
-
-async def _publish_identity(tiles: LocalTiles, keys: OperatorKeys, origin: str, facts: ChainFacts) -> None:
-    info = LogInfo(
-        origin=origin,
-        vkey=NoteSigner(origin, keys.log).vkey,
-        root_key=keys.root.public,
-        anchor_address=facts.operator,
-        payer_address=facts.operator,
-        mint=facts.mint,
-        genesis_hash=facts.genesis_hash,
-        simulator=facts.simulator,
-        tariff=TARIFF,
+async def _start_one(
+    stack: AsyncExitStack, options: UpOptions, settings: DispatcherSettings, ledger: Ledger
+) -> _Dispatchers:
+    running = await stack.enter_async_context(
+        running_dispatcher(
+            settings,
+            ledger=ledger,
+            work_dir=options.data_dir / "work",
+            test_sites=TestSites.parse(options.test_sites),
+            is_shared=False,
+        )
     )
-    await tiles.replace(LOG_INFO_PATH, encode_log_info(info))
+    return _Dispatchers(
+        base=running.api_url,
+        drain=running.drain_nodes,
+        simulator=running.foundations.facts.simulator,
+        connected=lambda: len(running.parts.core.nodes),
+        renew=None,
+        failed=running.failed,
+    )
 
 
-async def _ensure_local_key(ledger: Ledger, keys: OperatorKeys, folder: Path) -> str:
-    key = local_api_key(folder)
+async def _start_several(
+    stack: AsyncExitStack, options: UpOptions, settings: DispatcherSettings, _: Ledger
+) -> _Dispatchers:
+    kept = reserve_port(settings.host, settings.port)
+    for reserved in kept:
+        stack.callback(reserved.close)
+    port = int(kept[0].getsockname()[1])
+    gateways = Gateways(
+        options.gateways,
+        [argument for site in options.test_sites for argument in ("--allow-test-site", site)],
+        env=_environment(settings, port),
+        logs=options.data_dir / "logs",
+        stop_s=settings.drain_ms / 1000 + _STOP_S,
+    )
+    await gateways.start()
+    return _Dispatchers(
+        base=f"http://{url_host(settings.host)}:{port}",
+        drain=gateways.stop,
+        simulator=gateways.simulator,
+        connected=lambda: gateways.nodes,
+        renew=gateways.roll,
+        failed=asyncio.get_running_loop().create_future(),
+    )
+
+
+def _environment(settings: DispatcherSettings, port: int) -> dict[str, str]:
+    """Say to a child where everything is; the rest of the environment is this process's own."""
+    named = {
+        "MEADOW_DATABASE_URL": settings.database_url,
+        "MEADOW_REDIS_URL": settings.redis_url,
+        "MEADOW_STORE_URL": settings.store_url,
+        "MEADOW_SOLANA_URL": settings.solana_url,
+        "MEADOW_KEYS_DIR": settings.keys_dir,
+        "MEADOW_PORT": port,
+    }
+    return {name: str(value) for name, value in named.items()}
+
+
+async def _ensure_local_key(ledger: Ledger, settings: DispatcherSettings) -> str:
+    """Return the key of the person who runs this network; stored at the first start."""
+    assert settings.keys_dir
+    key = local_api_key(settings.keys_dir)
+    keys = load_operator_keys(settings.keys_dir, solana_keypair=settings.solana_keypair)
     if not await ledger.keys_with_prefix(key.prefix):
         await ledger.add_key(
             ApiKey(
@@ -216,95 +219,40 @@ async def _ensure_local_key(ledger: Ledger, keys: OperatorKeys, folder: Path) ->
     return key.text
 
 
-async def _serve(stack: AsyncExitStack, app: web.Application, host: str, port: int) -> int:
-    runner = web.AppRunner(app, access_log=None, shutdown_timeout=5.0)
-    await runner.setup()
-    stack.push_async_callback(runner.cleanup)
-    try:
-        await web.TCPSite(runner, host, port).start()
-    except OSError as error:
-        raise SetupError(
-            f"port {port} on {host} cannot be used: {error.strerror}; choose another one with --port"
-        ) from error
-    return int(runner.addresses[0][1])
-
-
-def _run_duties(
-    stack: AsyncExitStack, parts: Dispatcher, renewal: Coroutine[None, None, None], failed: asyncio.Future[None]
-) -> None:
-    async def upkeep() -> None:
-        while True:
-            try:
-                await parts.scheduler.keep_house()
-            except StoreError as error:
-                _log.warning("upkeep_failed", error=str(error))
-            await asyncio.sleep(_UPKEEP_S)
-
-    duties = {
-        "scheduler": parts.scheduler.run(),
-        "upkeep": upkeep(),
-        "cleaning": parts.cleaning.run(),
-        "log": parts.log.run(),
-        "payouts": parts.payouts.run(),
-        "reputations": parts.reputations.run(),
-        "certificates": renewal,
-    }
-    tasks = [asyncio.create_task(work, name=name) for name, work in duties.items()]
-
-    def ended(task: asyncio.Task[None]) -> None:
-        if not task.cancelled() and (error := task.exception()) is not None and not failed.done():
-            failed.set_exception(error)
-
-    for task in tasks:
-        task.add_done_callback(ended)
-
-    async def stop() -> None:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-
-    stack.push_async_callback(stop)
-
-
-async def _drain(parts: Dispatcher, drain_ms: int) -> None:
-    parts.scheduler.stop()
-    await parts.gateway.drain(drain_ms / 1000)
-
-
-async def _stop_all(children: Sequence[ChildProcess]) -> None:
-    await asyncio.gather(*(child.stop() for child in children))
-
-
-async def _start_nodes(children: list[ChildProcess], options: UpOptions, base: str, nodes: Nodes) -> None:
+async def _start_nodes(stack: AsyncExitStack, options: UpOptions, dispatchers: _Dispatchers) -> None:
+    children: list[ChildProcess] = []
+    stack.push_async_callback(_stop_all, children)
+    stack.push_async_callback(dispatchers.drain)
     for number in range(1, options.nodes + 1):
-        arguments = ["run", "--dispatcher", base, "--data", str(options.data_dir / "nodes" / str(number))]
+        arguments = ["run", "--dispatcher", dispatchers.base, "--data", str(options.data_dir / "nodes" / str(number))]
         arguments += ["--accept-terms", "--die-with-parent", "--max-concurrent", "4"]
         for site in options.test_sites:
             arguments += ["--allow-test-site", site]
         log = options.data_dir / "logs" / f"node-{number}.log"
         children.append(await ChildProcess.start(f"node {number}", "node_agent.cli", arguments, log=log))
     deadline = asyncio.get_running_loop().time() + _NODES_READY_S
-    while len(nodes.all()) < options.nodes:
+    while (connected := dispatchers.connected()) < options.nodes:
         for child in children:
             if not child.is_running:
                 raise SetupError(f"{child.name} ended at once; its log is {child.log}")
         if asyncio.get_running_loop().time() > deadline:
-            raise SetupError(f"only {len(nodes.all())} of {options.nodes} nodes connected; see {options.data_dir}/logs")
+            raise SetupError(f"only {connected} of {options.nodes} nodes connected; see {options.data_dir}/logs")
         await asyncio.sleep(0.05)
 
 
-def _url_host(host: str) -> str:
-    if host in ("0.0.0.0", "::"):  # noqa: S104  (compared with, not bound to)
-        return "127.0.0.1"
-    return f"[{host}]" if ":" in host else host
+async def _stop_all(children: Sequence[ChildProcess]) -> None:
+    await asyncio.gather(*(child.stop() for child in children))
 
 
 async def wait_for_stop(network: Network) -> None:
-    """Wait for SIGINT or SIGTERM; raise what a duty raised if one fails first."""
+    """Wait for SIGINT or SIGTERM; raise what a dispatcher's loop raised if one fails first. SIGHUP renews dispatchers
+    that are processes of their own."""
     loop = asyncio.get_running_loop()
     stopped = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stopped.set)
+    if network.renew is not None:
+        loop.add_signal_handler(signal.SIGHUP, network.renew)
 
     def failed(_: asyncio.Future[None]) -> None:
         stopped.set()
@@ -313,17 +261,3 @@ async def wait_for_stop(network: Network) -> None:
     await stopped.wait()
     if network.failed.done():
         network.failed.result()
-
-
-def announce(test_sites: Sequence[str], simulator: bool) -> list[str]:
-    """Return the warnings a person must see at start."""
-    warnings = []
-    if test_sites:
-        warnings.append(
-            f"TEST SITES ALLOWED: {', '.join(test_sites)}. Loopback is reachable there; never do this in production."
-        )
-    if simulator:
-        warnings.append(
-            "The Solana chain is an embedded SIMULATOR: anchors and payments prove the code paths, not immutability."
-        )
-    return warnings

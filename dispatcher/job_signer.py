@@ -49,6 +49,15 @@ def certify(
     return issued, (*known, issued)
 
 
+def standing_certificate(known: Sequence[Statement], *, root_key: str, job_key: str, now_ms: int) -> Statement | None:
+    """Return the newest certificate of a job key that holds now, None where there is none."""
+    for statement in reversed(known):
+        certificate = _readable(statement, root_key=root_key, now_ms=now_ms)
+        if certificate is not None and certificate.job_key == job_key:
+            return statement
+    return None
+
+
 def _readable(statement: Statement, *, root_key: str, now_ms: int) -> Certificate | None:
     try:
         return open_certificate(statement, now_ms=now_ms, root_key=root_key)

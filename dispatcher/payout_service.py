@@ -1,20 +1,19 @@
 """Turns confirmed credits into epochs and epochs into payments, each credit paid once.
 
 An epoch's statement is stored before anything is sent; the chain adapter stores every signed transaction before it is
-sent. A crash at any point is resumed from the ledger.
+sent. A crash at any point is resumed from the ledger, by whichever dispatcher has the duty then (`leader.py`); an
+epoch that is opened in the name of a leadership that has passed on is refused by the ledger.
 """
 
-import asyncio
 from collections import defaultdict
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 
 import structlog
 
+from dispatcher.bus import Bus, CreditsMoved
 from dispatcher.chain import Chain, ChainFacts
-from dispatcher.errors import StoreError
-from dispatcher.ledger import Epoch, Ledger
+from dispatcher.ledger import Epoch, Leadership, Ledger
 from provenance import epoch as epoch_format
-from provenance.errors import ProvenanceError
 from provenance.log_info import encode_signatures, epoch_path, payouts_path
 from provenance.log_writer import TileStore
 from provenance.tariff import TARIFF
@@ -24,8 +23,8 @@ _CREDITS_PER_EPOCH = 100_000
 
 
 class PayoutService:
-    """Owns the epochs. `store` is the public log's folder, where statements and their transactions are published;
-    `changed` is awaited after credits were confirmed or paid."""
+    """Owns the epochs. `store` holds the public log's files, where statements and their transactions are published;
+    the bus tells every dispatcher that credits were confirmed or paid."""
 
     def __init__(
         self,
@@ -37,33 +36,32 @@ class PayoutService:
         facts: ChainFacts,
         clock: Callable[[], int],
         epoch_ms: int,
-        changed: Callable[[], Awaitable[None]],
+        bus: Bus,
     ) -> None:
         self._ledger, self._store, self._origin = ledger, store, origin
-        self._chain, self._facts, self._clock, self._epoch_ms, self._changed = chain, facts, clock, epoch_ms, changed
+        self._chain, self._facts, self._clock, self._epoch_ms, self._bus = chain, facts, clock, epoch_ms, bus
 
-    async def run(self) -> None:
-        """Confirm, close epochs and pay until cancelled."""
-        while True:
-            try:
-                await self.pay_once()
-            except (StoreError, ProvenanceError) as error:
-                _log.warning("payout_failed", error=str(error))
-            await asyncio.sleep(min(1.0, self._epoch_ms / 1000))
+    @property
+    def interval_s(self) -> float:
+        """How often there may be something to do, in seconds."""
+        return min(1.0, self._epoch_ms / 1000)
 
-    async def pay_once(self) -> None:
-        """Confirm what may be confirmed, pay what is unpaid, and close an epoch when one is due."""
+    async def pay_once(self, leadership: Leadership | None = None) -> None:
+        """Confirm what may be confirmed, pay what is unpaid, and close an epoch when one is due.
+
+        LeadershipLost where `leadership` has passed to another dispatcher.
+        """
         if await self._ledger.confirm_credits(self._clock()):
-            await self._changed()
+            self._bus.publish(CreditsMoved())
         for unpaid in await self._ledger.unpaid_epochs():
             await self._pay(unpaid)
         last = await self._ledger.newest_epoch()
         if last is None or self._clock() - last.created_ms >= self._epoch_ms:
-            opened = await self._open_epoch(0 if last is None else last.number + 1)
+            opened = await self._open_epoch(0 if last is None else last.number + 1, leadership)
             if opened is not None:
                 await self._pay(opened)
 
-    async def _open_epoch(self, number: int) -> Epoch | None:
+    async def _open_epoch(self, number: int, leadership: Leadership | None) -> Epoch | None:
         newest = await self._ledger.newest_checkpoint()
         if newest is None:
             return None
@@ -85,7 +83,7 @@ class PayoutService:
         epoch = Epoch(
             number=number, statement=epoch_format.encode(statement), total=statement.total, created_ms=self._clock()
         )
-        stored = await self._ledger.open_epoch(epoch, [credit.job_id for credit in credits])
+        stored = await self._ledger.open_epoch(epoch, [credit.job_id for credit in credits], fence=leadership)
         return epoch if stored else None
 
     async def _pay(self, epoch: Epoch) -> None:
@@ -93,5 +91,5 @@ class PayoutService:
         signatures = await self._chain.pay(epoch.statement)
         await self._store.write_once(payouts_path(epoch.number), encode_signatures(signatures))
         await self._ledger.mark_epoch_paid(epoch.number, self._clock())
-        await self._changed()
+        self._bus.publish(CreditsMoved())
         _log.info("epoch_paid", epoch=epoch.number, total=epoch.total, transactions=len(signatures))

@@ -1,4 +1,4 @@
-"""Child processes that announce themselves with one JSON line, and that never outlive their parent.
+"""Child processes that announce themselves with JSON lines, and that never outlive their parent.
 
 A child reads its standard input and stops when it ends: the pipe closes with this process, even by `kill -9`.
 """
@@ -8,7 +8,7 @@ import contextlib
 import os
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from pathlib import Path
 from typing import BinaryIO, TypeVar
 
@@ -28,8 +28,13 @@ class ChildProcess:
         self._process = process
 
     @classmethod
-    async def start(cls, name: str, module: str, arguments: Sequence[str], *, log: Path) -> "ChildProcess":
-        """Run `python -m module arguments`; what it says on standard error goes to the log file."""
+    async def start(
+        cls, name: str, module: str, arguments: Sequence[str], *, log: Path, env: Mapping[str, str] | None = None
+    ) -> "ChildProcess":
+        """Run `python -m module arguments`; what it says on standard error goes to the log file.
+
+        `env` is added to this process's environment.
+        """
         log.parent.mkdir(parents=True, exist_ok=True)
         with _open_log(log) as output:
             process = await asyncio.create_subprocess_exec(
@@ -41,7 +46,7 @@ class ChildProcess:
                 stdout=asyncio.subprocess.PIPE,
                 stderr=output,
                 start_new_session=True,
-                env=os.environ.copy(),
+                env={**os.environ, **(env or {})},
             )
         return cls(name, process, log)
 
@@ -66,18 +71,32 @@ class ChildProcess:
             said = self.log.read_text(errors="replace").strip().splitlines()[-5:]
             raise SetupError(f"{self.name} did not start; its log {self.log} ends:\n  " + "\n  ".join(said)) from error
 
-    async def stop(self) -> None:
-        """Ask the child to end, and end it after 10 s."""
-        if self._process.stdin is not None:
-            self._process.stdin.close()
+    async def lines(self, type_: type[Ready]) -> AsyncIterator[Ready]:
+        """Yield what the child says after its ready line, until it ends. Lines that are no `type_` are left out."""
+        assert self._process.stdout is not None
+        async for line in self._process.stdout:
+            with contextlib.suppress(msgspec.DecodeError):
+                yield msgspec.json.decode(line, type=type_)
+
+    def send_signal(self, number: signal.Signals) -> None:
+        """Send a signal to the child, if it lives."""
         if self.is_running:
             with contextlib.suppress(ProcessLookupError):
-                self._process.send_signal(signal.SIGTERM)
+                self._process.send_signal(number)
+
+    async def wait(self) -> int:
+        """Wait for the child's end; its exit code, negative for the signal that ended it."""
+        return await self._process.wait()
+
+    async def stop(self, number: signal.Signals = signal.SIGTERM, *, timeout_s: float = _STOP_S) -> None:
+        """Ask the child to end, and end it after a time."""
+        if self._process.stdin is not None:
+            self._process.stdin.close()
+        self.send_signal(number)
         try:
-            await asyncio.wait_for(self._process.wait(), _STOP_S)
+            await asyncio.wait_for(self._process.wait(), timeout_s)
         except TimeoutError:
-            with contextlib.suppress(ProcessLookupError):
-                self._process.kill()
+            self.send_signal(signal.SIGKILL)
             await self._process.wait()
 
 

@@ -115,9 +115,9 @@ class ConsolePage:
             nodes=[
                 ConsoleNode(
                     session.node_key,
-                    session.hello.agent,
-                    session.hello.country,
-                    len(session.in_flight),
+                    session.agent,
+                    session.country,
+                    session.load,
                     session.window,
                     session.unavailable_reason,
                     session.opened_ms,

@@ -30,6 +30,14 @@ def load_or_create_secret(path: Path, length: int) -> bytes:
         raise SetupError(f"cannot write {path}: {error.strerror}; check the folder, its mode and free space") from error
 
 
+def load_secret(path: Path, length: int) -> bytes:
+    """Return the secret of `length` bytes in a file that is there; SetupError where it cannot be used."""
+    try:
+        return _load(path, length)
+    except OSError as error:
+        raise SetupError(f"cannot read {path}: {error.strerror}; check its owner and its mode") from error
+
+
 def _load(path: Path, length: int) -> bytes:
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     with os.fdopen(descriptor, "rb") as file:
