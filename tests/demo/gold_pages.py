@@ -33,7 +33,6 @@ from provenance.adapters.local_tiles import LocalTiles
 from provenance.audit import Evidence, audit_dataset
 from provenance.audit_report import AuditReport, Outcome
 from tests.demo import tampering
-from tests.faults.soundness import LedgerView
 from tests.network.processes import ROOT, Up, run, until
 
 PAGES = ROOT.parent / "shared" / "data" / "extraction" / "html"
@@ -153,7 +152,7 @@ class GoldRun:
             self._timed("up", up.started)
             batch_id = self._fetch(up, f"http://{address}")
             self._timed("dataset", lambda: self._build(up, batch_id))
-            ledger = LedgerView(up.data)
+            ledger = up.ledger
             self._timed("anchor and pay", lambda: until("at rest", lambda: ledger.at_rest() or None, timeout_s=_REST_S))
             self._log = tampering.copied(up.data / "log", self._folder / "log")
             self._size = ledger.number("SELECT max(size) FROM checkpoints")
@@ -279,7 +278,7 @@ class GoldRun:
             self.findings.problems.append(f"missed: one byte of {name}")
 
     def _tamper_with_chain(self, up: Up) -> None:
-        newest = max(LedgerView(up.data).rows("SELECT size, root FROM checkpoints WHERE anchor_signature NOT NULL"))
+        newest = max(up.ledger.rows("SELECT size, root FROM checkpoints WHERE anchor_signature IS NOT NULL"))
         for what, change in (("nothing: the chain started again", False), ("one letter of the anchored root", True)):
             chain = self._copy(up.data / "solana")
             if change:

@@ -13,7 +13,7 @@ from provenance.audit_report import Outcome
 from tests.demo.gold_pages import failed_steps, verify
 from tests.extension.conftest import World
 from tests.extension.sharer import BrowserName, Sharer, dispatcher, sharer
-from tests.faults.soundness import LedgerView, chain_problems, ledger_problems, log_problems
+from tests.faults.soundness import chain_problems, ledger_problems, log_problems
 from tests.network.processes import Up, run, until
 
 HOSTS = tuple(f"s{number}.meadow-test.org" for number in range(12))
@@ -76,8 +76,8 @@ def jobs_run(world: World, name: BrowserName, folder: Path, *, jobs: int) -> Fin
             come_to_rest(up, findings)
             _compare_with_log(person, up, findings)
             findings.problems += [f"the browser complains: {line}" for line in person.browser.errors()]
-        findings.problems += asyncio.run(chain_problems(up.data, up.ready.solana_url))
-    findings.problems += ledger_problems(up.data, {batch_id: jobs})
+        findings.problems += asyncio.run(chain_problems(up.data / "log", up.ledger, up.ready.solana_url))
+    findings.problems += _ledger_problems(up, {batch_id: jobs})
     findings.problems += [f"connected to {caught}" for caught in world.trap.caught]
     return findings
 
@@ -108,9 +108,9 @@ def kill_run(world: World, name: BrowserName, folder: Path, *, kills: int, seed:
             findings.figures = {"kills": kills, "mid-job": mid_job, "pages": sum(accepted.values())}
             findings.figures |= {"completed": states["completed"], "handed back": log["interrupted"]}
             _compare_with_log(person, up, findings)
-        findings.problems += asyncio.run(chain_problems(up.data, up.ready.solana_url))
-    findings.problems += ledger_problems(up.data, accepted)
-    findings.problems += asyncio.run(log_problems(up.data))
+        findings.problems += asyncio.run(chain_problems(up.data / "log", up.ledger, up.ready.solana_url))
+    findings.problems += _ledger_problems(up, accepted)
+    findings.problems += asyncio.run(log_problems(up.data / "log", up.ledger))
     findings.problems += [f"connected to {caught}" for caught in world.trap.caught]
     return findings
 
@@ -121,20 +121,25 @@ def _asks(world: World, requests: int) -> Callable[[], bool]:
 
 def come_to_rest(up: Up, findings: Findings) -> None:
     """Wait until every job ended and every credit is paid."""
-    ledger = LedgerView(up.data)
+    ledger = up.ledger
     try:
         until("every job ended, anchored and paid", ledger.at_rest, timeout_s=_REST_S, poll_s=0.2)
     except AssertionError as error:
         findings.problems.append(f"{error}; {ledger.open_jobs()} jobs are open")
 
 
+def _ledger_problems(up: Up, accepted: dict[str, int]) -> list[str]:
+    ledger = up.ledger
+    return [*ledger.broken(), *ledger_problems(ledger, accepted)]
+
+
 def _states(up: Up, batch_id: str) -> list[str]:
-    return [str(state) for (state,) in LedgerView(up.data).rows("SELECT state FROM jobs WHERE batch_id = ?", batch_id)]
+    return [str(state) for (state,) in up.ledger.rows("SELECT state FROM jobs WHERE batch_id = ?", batch_id)]
 
 
 def _compare_with_log(person: Sharer, up: Up, findings: Findings) -> None:
     """What the sharer's log says must be what the ledger says: the same pages, the same rewards, nothing waiting."""
-    ledger = LedgerView(up.data)
+    ledger = up.ledger
     credits = {(str(job), int(amount)) for job, amount in ledger.rows("SELECT job_id, amount FROM credits")}
     try:
         until("no answer waits", lambda: person.waiting() == 0, timeout_s=60, poll_s=0.3)
@@ -166,7 +171,7 @@ def _verify(up: Up, batch_id: str, dataset: Path, findings: Findings) -> None:
         findings.problems.append(f"no dataset: {ran.stderr.strip()}")
         return
     rows = json.loads(ran.stdout)["rows"]
-    until("every entry is anchored and paid", LedgerView(up.data).at_rest, timeout_s=_REST_S, poll_s=0.2)
+    until("every entry is anchored and paid", up.ledger.at_rest, timeout_s=_REST_S, poll_s=0.2)
     code, report = verify(dataset, up.ready.log_url, up.ready.solana_url, env=up.env)
     findings.figures["rows verified"] = len(report.rows)
     if code != 0 or len(report.rows) != rows or rows == 0:

@@ -13,7 +13,6 @@ import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,9 +20,9 @@ from pathlib import Path
 import psutil
 
 from tests.faults.load import Load
-from tests.faults.soundness import LedgerView, chain_problems, ledger_problems, log_problems
+from tests.faults.soundness import chain_problems, ledger_problems, log_problems
 from tests.network.processes import Lab, Node, Up, quiet_port, still_alive, until
-from tests.network.site import Site, serving
+from tests.network.site import serving
 
 NODES = 3
 SITES = 3
@@ -85,8 +84,8 @@ class Drill:
             for _ in range(self._kills):
                 self._kill_once(up, load)
             load.stop()
-            self._come_to_rest(up)
-            self._check(up, load, sites)
+            come_to_rest(up, self.findings)
+            check(up, load, self.findings)
         self.findings.seconds = time.monotonic() - started
         return self.findings
 
@@ -115,36 +114,40 @@ class Drill:
     def _expect_gone(self, up: Up, orphans: set[psutil.Process]) -> None:
         self.findings.problems += [f"outlived its dispatcher: {line}" for line in still_alive(orphans)]
 
-    def _come_to_rest(self, up: Up) -> None:
-        up.wait_ready()
-        restarted = time.monotonic()
-        ledger = LedgerView(up.data)
-        try:
-            until("every job ended, anchored and paid", lambda: ledger.at_rest() or None, timeout_s=_REST_S, poll_s=0.2)
-        except AssertionError as error:
-            self.findings.problems.append(f"{error}; {ledger.open_jobs()} jobs are open")
-        self.findings.rest_s = time.monotonic() - restarted
 
-    def _check(self, up: Up, load: Load, sites: Sequence[Site]) -> None:
-        findings, ledger = self.findings, LedgerView(up.data)
-        findings.problems += load.problems
-        findings.accepted, findings.resent = len(load.accepted), load.resent
-        findings.problems += [f"the lab cannot read batch {line}" for line in unreadable(up.lab, load.accepted)]
-        findings.problems += asyncio.run(chain_problems(up.data, up.ready.solana_url))
-        if (code := up.stop()) != 0:
-            findings.problems.append(f"SIGTERM: exit code {code}")
-        findings.problems += [f"outlived SIGTERM: {line}" for line in still_alive(up.family())]
-        findings.problems += ledger_problems(up.data, load.accepted)
-        findings.problems += asyncio.run(log_problems(up.data))
-        findings.states = {
-            str(state): int(str(n)) for state, n in ledger.rows("SELECT state, count(*) FROM jobs GROUP BY 1")
-        }
-        findings.entries = ledger.number("SELECT count(*) FROM log_entries")
-        findings.checkpoints = ledger.number("SELECT count(*) FROM checkpoints")
-        findings.paid = ledger.number("SELECT coalesce(sum(amount), 0) FROM credits WHERE state = 'paid'")
-        if "Traceback" in up.said():
-            findings.problems.append("meadow up showed a traceback")
-        assert sites
+def come_to_rest(up: Up, findings: Findings) -> None:
+    """Wait until every job has ended and every entry is anchored and paid."""
+    up.wait_ready()
+    restarted = time.monotonic()
+    ledger = up.ledger
+    try:
+        until("every job ended, anchored and paid", lambda: ledger.at_rest() or None, timeout_s=_REST_S, poll_s=0.2)
+    except AssertionError as error:
+        findings.problems.append(f"{error}; {ledger.open_jobs()} jobs are open")
+    findings.rest_s = time.monotonic() - restarted
+
+
+def check(up: Up, load: Load, findings: Findings) -> None:
+    """Stop the network and check lab, chain, ledger and log."""
+    ledger = up.ledger
+    findings.problems += load.problems
+    findings.accepted, findings.resent = len(load.accepted), load.resent
+    findings.problems += [f"the lab cannot read batch {line}" for line in unreadable(up.lab, load.accepted)]
+    findings.problems += asyncio.run(chain_problems(up.data / "log", ledger, up.ready.solana_url))
+    if (code := up.stop()) != 0:
+        findings.problems.append(f"SIGTERM: exit code {code}")
+    findings.problems += [f"outlived SIGTERM: {line}" for line in still_alive(up.family())]
+    findings.problems += ledger.broken()
+    findings.problems += ledger_problems(ledger, load.accepted)
+    findings.problems += asyncio.run(log_problems(up.data / "log", ledger))
+    findings.states = {
+        str(state): int(str(n)) for state, n in ledger.rows("SELECT state, count(*) FROM jobs GROUP BY 1")
+    }
+    findings.entries = ledger.number("SELECT count(*) FROM log_entries")
+    findings.checkpoints = ledger.number("SELECT count(*) FROM checkpoints")
+    findings.paid = ledger.number("SELECT coalesce(sum(amount), 0) FROM credits WHERE state = 'paid'")
+    if "Traceback" in up.said():
+        findings.problems.append("meadow up showed a traceback")
 
 
 def unreadable(lab: Lab, accepted: dict[str, int]) -> list[str]:

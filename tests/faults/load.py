@@ -4,12 +4,15 @@ import http.client
 import random
 import threading
 import urllib.error
+from collections import Counter
 from dataclasses import dataclass, field
 
 from tests.network.processes import Lab
 from tests.network.site import Site
 
 _MOST_OPEN = 600
+_ANSWER_S = 60.0
+_TRY_AGAIN = (503, 507)
 _DOWN = (urllib.error.URLError, http.client.HTTPException, ConnectionError, TimeoutError)
 
 
@@ -17,7 +20,8 @@ _DOWN = (urllib.error.URLError, http.client.HTTPException, ConnectionError, Time
 class Load:
     """Posts until stopped. `accepted` maps each batch that was answered with 200 to how many pages it has.
 
-    A request without an answer is sent again with the same idempotency key until there is one.
+    A request without an answer, or that is told to try again (503, 507), is sent again with the same idempotency key until
+    it is accepted. `refused` counts these answers by status and code.
     """
 
     lab: Lab
@@ -26,6 +30,8 @@ class Load:
     accepted: dict[str, int] = field(default_factory=dict)
     problems: list[str] = field(default_factory=list)
     resent: int = 0
+    name: str = "load"
+    refused: Counter[str] = field(default_factory=Counter)
     pages: int = 0
 
     def __post_init__(self) -> None:
@@ -46,33 +52,43 @@ class Load:
         """How many pages the sites were asked for."""
         return sum(len(site.seen) for site in self.sites)
 
+    def is_full(self) -> bool:
+        """Whether it waits for the network: too many of its pages were not asked for yet."""
+        return self.pages - self.fetched() > _MOST_OPEN
+
     def _run(self) -> None:
         number = 0
         while not self._stop.wait(self.random.uniform(0.02, 0.2)):
-            if self.pages - self.fetched() > _MOST_OPEN:
+            if self.is_full():
                 continue
             number += 1
             size = self.random.randint(1, 12)
             urls = [
-                self.sites[self.random.randrange(len(self.sites))].url(f"/p/{number}-{place}") for place in range(size)
+                self.sites[self.random.randrange(len(self.sites))].url(f"/p/{self.name}-{number}-{place}")
+                for place in range(size)
             ]
             if self.random.random() < 0.1:
-                urls[0] = self.sites[0].url(f"/private/{number}")
+                urls[0] = self.sites[0].url(f"/private/{self.name}-{number}")
             self.pages += size
-            self._post(urls, f"load-{number}")
+            self._post(urls, f"{self.name}-{number}")
 
     def _post(self, urls: list[str], key: str) -> None:
-        answers: set[str] = set()
         while True:
             try:
-                answers.add(self.lab.batch(urls, key=key))
-            except AssertionError as error:
-                self.problems.append(f"batch {key}: {error}")
-                return
+                answer = self.lab.call(
+                    "POST", "/v2/batch/scrape", {"urls": urls}, headers={"x-idempotency-key": key}, timeout_s=_ANSWER_S
+                )
             except _DOWN:
                 self.resent += 1
                 if self._stop.wait(0.05):
                     return
                 continue
-            break
-        self.accepted[answers.pop()] = len(urls)
+            if answer.status == 200:
+                self.accepted[str(answer.body["id"])] = len(urls)
+                return
+            self.refused[f"{answer.status} {answer.body.get('code')}"] += 1
+            if answer.status not in _TRY_AGAIN:
+                self.problems.append(f"batch {key}: {answer}")
+                return
+            if self._stop.wait(0.2):
+                return

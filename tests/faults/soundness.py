@@ -1,11 +1,18 @@
 """What must hold of a network's data once it is at rest, checked from the outside: ledger, public log and chain."""
 
+import asyncio
+import itertools
+import re
 import sqlite3
+from abc import ABC, abstractmethod
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-from dispatcher.adapters.sqlite_audit import broken_invariants
+import asyncpg
+
+from dispatcher.adapters.sql_audit import broken_invariants_of
 from provenance.adapters.local_tiles import LocalTiles
 from provenance.adapters.solana_audit import SolanaAudit
 from provenance.adapters.solana_rpc import SolanaRpc
@@ -19,20 +26,23 @@ from provenance.tiles import TILE_WIDTH, TileTree
 LEDGER = "ledger.sqlite3"
 
 
-class LedgerView:
-    """Reads a ledger file that may be in use."""
+class View(ABC):
+    """Reads a ledger that may be in use, at `url`."""
 
-    def __init__(self, data: Path) -> None:
-        self.path = data / LEDGER
+    url: str
 
+    @abstractmethod
     def rows(self, query: str, *values: object) -> list[tuple[Any, ...]]:
-        with closing(sqlite3.connect(f"file:{self.path}?mode=ro", uri=True, timeout=10)) as connection:
-            return connection.execute(query, values).fetchall()
+        """The rows of a query that both databases understand, its values marked by `?`."""
+
+    def broken(self) -> list[str]:
+        """The invariants it breaks."""
+        with ThreadPoolExecutor(1) as outside:  # the caller's thread may have a loop of its own
+            return outside.submit(asyncio.run, broken_invariants_of(self.url)).result()
 
     def number(self, query: str, *values: object) -> int:
         ((value,),) = self.rows(query, *values)
-        assert isinstance(value, int)
-        return value
+        return int(value)
 
     def open_jobs(self) -> int:
         """Jobs that have not ended."""
@@ -40,19 +50,51 @@ class LedgerView:
 
     def at_rest(self) -> bool:
         """Every job ended, every entry under an anchored checkpoint, every credit paid."""
-        entries = self.number("SELECT count(*) FROM log_entries")
         return (
             self.open_jobs() == 0
-            and entries == self.number("SELECT coalesce(max(size), 0) FROM checkpoints WHERE anchor_signature NOT NULL")
+            and self.number("SELECT count(*) FROM log_entries")
+            == self.number("SELECT coalesce(max(size), 0) FROM checkpoints WHERE anchor_signature IS NOT NULL")
             and self.number("SELECT count(*) FROM credits WHERE state IN ('pending', 'confirmed')") == 0
             and self.number("SELECT count(*) FROM epochs WHERE paid_ms IS NULL") == 0
         )
 
 
-def ledger_problems(data: Path, accepted: dict[str, int]) -> list[str]:
-    """Check the ledger alone: invariants, accepted batches, terminal states, single credits, anchor sequence."""
-    ledger = LedgerView(data)
-    problems = broken_invariants(ledger.path)
+class LedgerView(View):
+    """Reads a ledger's file."""
+
+    def __init__(self, data: Path) -> None:
+        self.path = data / LEDGER
+        self.url = f"sqlite:///{self.path}"
+
+    def rows(self, query: str, *values: object) -> list[tuple[Any, ...]]:
+        with closing(sqlite3.connect(f"file:{self.path}?mode=ro", uri=True, timeout=10)) as connection:
+            return connection.execute(query, values).fetchall()
+
+
+class PostgresView(View):
+    """Reads a ledger in PostgreSQL."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+
+    def rows(self, query: str, *values: object) -> list[tuple[Any, ...]]:
+        numbers = itertools.count(1)
+        numbered = re.sub(r"\?", lambda _: f"${next(numbers)}", query)
+
+        async def ask() -> list[tuple[Any, ...]]:
+            connection = await asyncpg.connect(self.url)
+            try:
+                return [tuple(row) for row in await connection.fetch(numbered, *values)]
+            finally:
+                await connection.close()
+
+        with ThreadPoolExecutor(1) as outside:  # the caller's thread may have a loop of its own
+            return outside.submit(asyncio.run, ask()).result()
+
+
+def ledger_problems(ledger: View, accepted: dict[str, int]) -> list[str]:
+    """Check the ledger alone: accepted batches, terminal states, single credits, anchor sequence."""
+    problems = []
     counts = dict(ledger.rows("SELECT batch_id, count(*) FROM jobs GROUP BY batch_id"))
     problems += [
         f"accepted batch {batch_id} has {counts.get(batch_id, 0)} jobs, not {pages}"
@@ -84,9 +126,9 @@ def ledger_problems(data: Path, accepted: dict[str, int]) -> list[str]:
     return problems
 
 
-async def log_problems(data: Path) -> list[str]:
+async def log_problems(log: Path, ledger: View) -> list[str]:
     """Check that the public log holds the ledger's entries, byte for byte, under its signed checkpoint."""
-    files, ledger = LocalTiles(data / "log"), LedgerView(data)
+    files = LocalTiles(log)
     info_bytes, note = await files.read(LOG_INFO_PATH), await files.read(CHECKPOINT_PATH)
     if info_bytes is None or note is None:
         return ["the public log has no checkpoint"]
@@ -106,15 +148,14 @@ async def log_problems(data: Path) -> list[str]:
     return problems
 
 
-async def chain_problems(data: Path, solana_url: str) -> list[str]:
+async def chain_problems(log: Path, ledger: View, solana_url: str) -> list[str]:
     """Compare the chain with the ledger: one anchor a checkpoint, in sequence; each wallet's tokens are its credits."""
-    ledger = LedgerView(data)
-    info_bytes = await LocalTiles(data / "log").read(LOG_INFO_PATH)
+    info_bytes = await LocalTiles(log).read(LOG_INFO_PATH)
     assert info_bytes is not None
     info = decode_log_info(info_bytes)
     expected = dict(ledger.rows("SELECT anchor_sequence, size FROM checkpoints"))
     paid = {
-        str(wallet): amount
+        str(wallet): int(amount)
         for wallet, amount in ledger.rows(
             "SELECT wallet, sum(amount) FROM credits WHERE state = 'paid' GROUP BY wallet"
         )

@@ -11,6 +11,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
+import weakref
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -20,6 +21,8 @@ import psutil
 
 from dispatcher.adapters.console_page import ConsoleState
 from dispatcher.cli_up import ReadyInfo
+from tests.faults.soundness import LedgerView, PostgresView, View
+from tests.stores import network_stores
 
 ROOT = Path(__file__).parents[2]
 UP_S = 40.0
@@ -61,7 +64,8 @@ def environment(state_dir: Path, extra: dict[str, str] | None = None) -> dict[st
 class Up:
     """A `meadow up` on one data folder, started as often as a test likes.
 
-    `wrap` turns its command line into the one that is run, which must keep the process's id.
+    Its stores are those the tests run on, unless it has `own_stores`: the ones in its data folder. `stores` are the
+    settings that name them; servers started for it end with this object. `wrap` turns its command line into the one that is run, which must keep the process's id.
     """
 
     def __init__(
@@ -73,12 +77,16 @@ class Up:
         sites: Sequence[str] = (),
         env: dict[str, str] | None = None,
         wrap: Callable[[Sequence[str]], list[str]] = list,
+        own_stores: bool = False,
     ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self._wrap = wrap
         self.data, self.ready_file, self.log = folder / "data", folder / "ready.json", folder / "up.log"
         self._state_dir = folder / "state"
-        self.env = environment(self._state_dir, env)
+        stores = contextlib.ExitStack()
+        self.stores = {} if own_stores else stores.enter_context(network_stores())
+        weakref.finalize(self, stores.close)
+        self.env = environment(self._state_dir, {**self.stores, **(env or {})})
         self._arguments = ["up", "--data", str(self.data), "--port", str(port), "--nodes", str(nodes)]
         self._arguments += ["--ready-file", str(self.ready_file)]
         for site in sites:
@@ -129,6 +137,19 @@ class Up:
     @property
     def lab(self) -> "Lab":
         return Lab(self.ready.api_url, self.ready.api_key)
+
+    @property
+    def ledger(self) -> View:
+        """Its ledger, in use or not."""
+        url = self.stores.get("MEADOW_DATABASE_URL")
+        return LedgerView(self.data) if url is None else PostgresView(url)
+
+    @property
+    def redis_url(self) -> str:
+        """Its queue's server."""
+        if url := self.stores.get("MEADOW_REDIS_URL"):
+            return url
+        return str(json.loads((self.data / "valkey" / "server.json").read_text())["url"])
 
     def said(self) -> str:
         """What it printed, both streams, all starts."""
@@ -273,7 +294,7 @@ class Lab:
     """A lab with a key."""
 
     def __init__(self, url: str, key: str) -> None:
-        self.url, self._key = url, key
+        self.url, self.key = url, key
 
     def call(
         self,
@@ -287,7 +308,7 @@ class Lab:
         """Make a request; `URLError` or `ConnectionError` where nobody answers."""
         data = None if body is None else json.dumps(body).encode()
         request = urllib.request.Request(self.url + path, data=data, method=method, headers=headers or {})
-        request.add_header("Authorization", f"Bearer {self._key}")
+        request.add_header("Authorization", f"Bearer {self.key}")
         request.add_header("Content-Type", "application/json")
         try:
             with urllib.request.urlopen(request, timeout=timeout_s) as answer:

@@ -1,10 +1,10 @@
 """A network that loses a node, its queue, its disk space or its lab's interest: nothing that was accepted is lost."""
 
-import json
 import resource
 import signal
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -13,10 +13,10 @@ import psutil
 import pytest
 import redis
 
-from dispatcher.adapters.sqlite_audit import broken_invariants
-from tests.faults.soundness import LedgerView
+from tests.faults.soundness import View
 from tests.network.processes import Node, Up, until
 from tests.network.site import Site, serving
+from tests.stores import DISTRIBUTED
 
 
 @dataclass
@@ -41,9 +41,25 @@ class Stage:
 
 @pytest.fixture(scope="module")
 def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
-    folder = tmp_path_factory.mktemp("disturbed")
+    with staged(tmp_path_factory.mktemp("disturbed")) as stage:
+        yield stage
+
+
+@pytest.fixture
+def stage_on_files(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Stage]:
+    """A stage whose ledger is a file: the shared one, where its ledger is."""
+    if DISTRIBUTED:
+        with staged(tmp_path, own_stores=True) as stage:
+            yield stage
+    else:
+        yield request.getfixturevalue("stage")
+
+
+@contextmanager
+def staged(folder: Path, *, own_stores: bool = False) -> Iterator[Stage]:
+    """A network with two sites and two nodes."""
     with serving() as first, serving() as second:
-        up = Up(folder, sites=[first.address, second.address]).started()
+        up = Up(folder, sites=[first.address, second.address], own_stores=own_stores).started()
         stage = Stage(up, [first, second], folder, [])
         try:
             stage.add_node()
@@ -89,23 +105,22 @@ def test_a_node_killed_with_a_job_in_hand_is_replaced_by_another(stage: Stage) -
     victim.process.wait(10)
     status = stage.up.lab.wait(batch_id, timeout_s=60)
     assert status["completed"] == 12
-    ledger = LedgerView(stage.up.data)
+    ledger = stage.up.ledger
     again = ledger.number("SELECT count(*) FROM jobs WHERE batch_id = ? AND attempts > 0", batch_id)
     assert again > 0
     asked = _asked(site, "/slow/2.")
     assert len(asked) - len(set(asked)) == again
 
 
-def _reaches(ledger: LedgerView, count: str, enough: int) -> bool:
+def _reaches(ledger: View, count: str, enough: int) -> bool:
     return ledger.number(count) >= enough
 
 
 def test_a_queue_that_loses_everything_loses_no_job(stage: Stage) -> None:
-    ledger, lab = LedgerView(stage.up.data), stage.up.lab
+    ledger, lab = stage.up.ledger, stage.up.lab
     batches = [lab.batch([site.url(f"/slow/0.1{number:02}") for number in range(50)]) for site in stage.sites]
     count = "SELECT count(*) FROM results"
-    server = json.loads((stage.up.data / "valkey" / "server.json").read_text())
-    with redis.Redis.from_url(server["url"]) as queue:
+    with redis.Redis.from_url(stage.up.redis_url) as queue:
         for more in range(3):
             enough = ledger.number(count) + 5
             until("pages come in", partial(_reaches, ledger, count, enough))
@@ -114,14 +129,15 @@ def test_a_queue_that_loses_everything_loses_no_job(stage: Stage) -> None:
     for batch_id in batches:
         status = lab.wait(batch_id, timeout_s=60)
         assert status["completed"] == status["total"]
-    assert broken_invariants(ledger.path) == []
+    assert ledger.broken() == []
 
 
-def test_a_full_disk_refuses_new_work_and_loses_none(stage: Stage) -> None:
+def test_a_full_disk_refuses_new_work_and_loses_none(stage_on_files: Stage) -> None:
     """No file of the dispatcher may grow for a while: what a full disk does to it, and to it alone."""
-    lab, site, ledger = stage.up.lab, stage.sites[1], LedgerView(stage.up.data)
-    assert stage.up.process is not None
-    dispatcher = psutil.Process(stage.up.process.pid)
+    up, site = stage_on_files.up, stage_on_files.sites[1]
+    lab, ledger = up.lab, up.ledger
+    assert up.process is not None
+    dispatcher = psutil.Process(up.process.pid)
     accepted = [lab.batch([site.url(f"/slow/0.5{number:02}") for number in range(10)])]
     until("pages are being fetched", lambda: _asked(site, "/slow/0.5"))
     unlimited = dispatcher.rlimit(resource.RLIMIT_FSIZE)
@@ -143,7 +159,7 @@ def test_a_full_disk_refuses_new_work_and_loses_none(stage: Stage) -> None:
     for batch_id in accepted:
         status = lab.wait(batch_id, timeout_s=100)
         assert status["completed"] == status["total"], lab.errors(batch_id)
-    assert broken_invariants(ledger.path) == []
+    assert ledger.broken() == []
 
 
 def test_a_body_that_the_object_store_does_not_take_is_stored_later(stage: Stage) -> None:
@@ -164,8 +180,8 @@ def test_a_body_that_the_object_store_does_not_take_is_stored_later(stage: Stage
 
 
 def test_after_all_of_this_it_is_at_rest_and_sound(stage: Stage) -> None:
-    ledger = LedgerView(stage.up.data)
+    ledger = stage.up.ledger
     until("everything is anchored and paid", lambda: ledger.at_rest() or None, timeout_s=30)
-    assert broken_invariants(ledger.path) == []
+    assert ledger.broken() == []
     assert stage.up.stop() == 0
     assert "Traceback" not in stage.up.said()

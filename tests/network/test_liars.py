@@ -8,11 +8,9 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from dispatcher.adapters.sqlite_audit import broken_invariants
 from dispatcher.reputation import LOW
 from protocol.keys import SigningKey
 from protocol.messages import Ack
-from tests.faults.soundness import LedgerView
 from tests.network.liar import LIES, Liar, Lie, ended, rejected
 from tests.network.processes import Node, Up
 from tests.network.site import Site, serving
@@ -120,7 +118,7 @@ async def test_a_record_sent_again_is_paid_once(stage: Stage) -> None:
         assert isinstance(answer, Ack)
         assert answer.outcome == "stale"
     stage.up.lab.wait(batch_id)
-    ledger = LedgerView(stage.up.data)
+    ledger = stage.up.ledger
     assert ledger.number("SELECT count(*) FROM credits WHERE node_key = ?", liar.key.public) == 1
 
 
@@ -131,7 +129,7 @@ def test_no_liar_was_paid_and_an_honest_node_fetches_every_page(stage: Stage, tm
             assert stage.up.lab.wait(batch_id, timeout_s=60)["completed"] == 1
     finally:
         node.close()
-    ledger = LedgerView(stage.up.data)
+    ledger = stage.up.ledger
     assert len(stage.batches) >= len(LIES) + 4
     for key in stage.liars:
         assert ledger.number("SELECT count(*) FROM credits WHERE node_key = ?", key) == 0
@@ -140,7 +138,7 @@ def test_no_liar_was_paid_and_an_honest_node_fetches_every_page(stage: Stage, tm
     rejections = ledger.rows("SELECT node_key, rejected FROM node_conduct WHERE rejected > 0")
     assert sorted(key for key, _ in rejections) == sorted(stage.caught)
     assert {rejected for _, rejected in rejections} == {1}
-    assert broken_invariants(ledger.path) == []
+    assert ledger.broken() == []
     assert "Traceback" not in stage.up.said()
 
 

@@ -9,8 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.soundness import LedgerView
-from tests.network.processes import Lab, Up, run, still_alive, until
+from tests.network.processes import Lab, Up, environment, run, still_alive, until
 from tests.network.site import Site, serving
 
 
@@ -57,7 +56,7 @@ def test_a_signal_lets_the_job_in_hand_finish_and_ends_everything(up: Up, site: 
     assert still_alive(family, timeout_s=2) == []
     assert up.family() == set()
     assert not up.ready_file.exists()
-    ((state,),) = LedgerView(up.data).rows("SELECT state FROM jobs WHERE batch_id = ?", batch_id)
+    ((state,),) = up.ledger.rows("SELECT state FROM jobs WHERE batch_id = ?", batch_id)
     assert state in ("fetched", "completed")
     assert len(site.visits(path)) == 1
 
@@ -92,7 +91,8 @@ def test_a_busy_port_is_named_with_what_to_do(up: Up, tmp_path: Path) -> None:
     if up.process is None or up.process.poll() is not None:
         up.started()
     port = up.ready.api_url.rpartition(":")[2]
-    ran = run("dispatcher.cli", "up", "--data", str(tmp_path / "other"), "--port", port, "--nodes", "0", env=up.env)
+    other = Up(tmp_path / "other")
+    ran = run("dispatcher.cli", "up", "--data", str(other.data), "--port", port, "--nodes", "0", env=other.env)
     assert ran.returncode == 1
     assert f"port {port}" in ran.stderr
     assert "--port" in ran.stderr
@@ -101,12 +101,15 @@ def test_a_busy_port_is_named_with_what_to_do(up: Up, tmp_path: Path) -> None:
 def test_a_key_made_while_the_network_runs_works_at_once(up: Up) -> None:
     if up.process is None or up.process.poll() is not None:
         up.started()
+    env = {**up.env, **({"MEADOW_KEYS_DIR": str(up.data / "keys")} if up.stores else {})}
     for where in ([], ["--data", str(up.data)]):
-        ran = run("dispatcher.cli", "key", "create", "--name", "a lab", *where, env=up.env)
+        ran = run("dispatcher.cli", "key", "create", "--name", "a lab", *where, env=env)
         assert ran.returncode == 0, ran.stderr
         key = ran.stdout.strip()
         assert Lab(up.ready.api_url, key).call("GET", "/v2/batch/scrape/none").status == 404
-        assert key.encode() not in (up.data / "ledger.sqlite3").read_bytes()
+        assert key not in str(up.ledger.rows("SELECT * FROM api_keys"))
+        if not up.stores:
+            assert key.encode() not in (up.data / "ledger.sqlite3").read_bytes()
     wrong = Lab(up.ready.api_url, key[:-1] + ("A" if key[-1] != "A" else "B")).call("GET", "/v2/batch/scrape/none")
     assert wrong.status == 401
     assert "meadow key create" in wrong.body["error"]
@@ -117,8 +120,7 @@ def test_a_key_for_a_missing_network_is_refused(up: Up, tmp_path: Path) -> None:
     assert ran.returncode == 1
     assert "holds no network" in ran.stderr
     assert not (tmp_path / "none").exists()
-    alone = {**up.env, "XDG_STATE_HOME": str(tmp_path)}
-    ran = run("dispatcher.cli", "key", "create", env=alone)
+    ran = run("dispatcher.cli", "key", "create", env=environment(tmp_path))
     assert ran.returncode == 1
     assert "--data" in ran.stderr
 
