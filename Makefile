@@ -5,15 +5,23 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 NODE_STAMP := extension/node_modules/.installed
 NPM := npm --prefix extension
+RIVALS := bench/rivals
+STORE_TESTS := tests/network tests/extension/test_life.py tests/extension/test_staying.py tests/operations \
+	tests/demo tests/distributed/test_gateways.py tests/faults/test_kill_dispatcher.py tests/dispatcher tests/frontier \
+	tests/lab_api tests/objects tests/test_one_job.py
 
-.PHONY: demo test check bench soak lock browser format schema extension
+.PHONY: demo test test-distributed check bench rivals soak lock browser servers format schema extension
 
 demo: $(STAMP) browser
 	$(BIN)/meadow demo $(ARGS)
 
-test: $(STAMP) $(NODE_STAMP) browser extension
+test: $(STAMP) $(NODE_STAMP) browser servers extension
 	$(NPM) test
 	$(BIN)/pytest -n 3 --dist loadfile $(ARGS)
+
+# What touches a store once more, on PostgreSQL and Redis; `test` has run the rest.
+test-distributed: $(STAMP) $(NODE_STAMP) browser servers extension
+	MEADOW_TEST_STORES=distributed $(BIN)/pytest -n 3 --dist loadfile $(STORE_TESTS) $(ARGS)
 
 check: $(STAMP) $(NODE_STAMP)
 	$(BIN)/ruff format --check .
@@ -29,16 +37,25 @@ check: $(STAMP) $(NODE_STAMP)
 extension: $(NODE_STAMP)
 	$(NPM) run build
 
-bench: $(STAMP) browser extension
+bench: $(STAMP) browser servers extension rivals
 	$(BIN)/python -m bench $(ARGS)
 
-soak: $(STAMP) browser extension
+# BullMQ and arq, which the benchmarks run beside ours, each in a place of its own.
+rivals: $(RIVALS)/node_modules/.installed $(RIVALS)/.venv/.installed
+
+soak: $(STAMP) browser servers extension
 	$(BIN)/python -m tests.faults.kill_dispatcher --kills 50
+	$(BIN)/python -m tests.faults.storm --kills 300 --flushes 100
+	$(BIN)/python -m tests.faults.crash_points --times 20
 	$(BIN)/python -m tests.demo.gold_pages --pages 300
 	$(BIN)/python -m tests.extension.soak --jobs 200 --kills 50 --idle-minutes 10
 
 browser: $(STAMP)
 	$(BIN)/python -m tests.install_browser
+
+# PostgreSQL and Redis for tests and benchmarks, where none are found and this account may install them.
+servers: $(STAMP)
+	$(BIN)/python -m tests.install_servers
 
 format: $(STAMP) $(NODE_STAMP)
 	$(BIN)/ruff format .
@@ -64,3 +81,12 @@ $(NODE_STAMP): extension/package-lock.json
 	@node -e 'process.exit(Number(process.versions.node.split(".")[0]) < 20 ? 1 : 0)' || { echo "The extension needs Node 20 or newer."; exit 1; }
 	npm ci --prefix extension --no-progress --loglevel=error
 	@touch $(NODE_STAMP)
+
+$(RIVALS)/node_modules/.installed: $(RIVALS)/package-lock.json
+	npm ci --prefix $(RIVALS) --no-progress --loglevel=error
+	@touch $@
+
+$(RIVALS)/.venv/.installed: $(RIVALS)/requirements.txt
+	$(PYTHON) -m venv $(RIVALS)/.venv
+	$(RIVALS)/.venv/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $<
+	@touch $@

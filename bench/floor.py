@@ -29,7 +29,7 @@ class FloorResult(msgspec.Struct, frozen=True):
     cpu_seconds: float
 
 
-class _Rows:
+class Rows:
     """Inserts rows in groups: while one group is synced the next one gathers."""
 
     def __init__(self, path: Path) -> None:
@@ -66,7 +66,7 @@ def _open(path: Path) -> sqlite3.Connection:
     return connection
 
 
-async def _fetch(http: aiohttp.ClientSession, urls: Iterator[str], rows: _Rows) -> None:
+async def _fetch(http: aiohttp.ClientSession, urls: Iterator[str], rows: Rows) -> None:
     for url in urls:
         async with http.get(url) as response:
             body = await response.read()
@@ -79,7 +79,7 @@ def _cpu_seconds() -> float:
 
 
 async def _run(urls: list[str], database: Path) -> FloorResult:
-    rows = _Rows(database)
+    rows = Rows(database)
     async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=CONCURRENT)) as http:
         await asyncio.gather(*(http.get(url) for url in urls[:CONCURRENT]))
         started, cpu = time.perf_counter(), _cpu_seconds()
