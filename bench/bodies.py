@@ -48,6 +48,11 @@ async def run(options: Options) -> list[Table]:
         "CPU of the dispatcher, us a job", figure(dispatcher_us), figure(floor_us), ratio(dispatcher_us, floor_us)
     )
     table.add("with the queue's server, us a job", figure(dispatcher_us + valkey_us), figure(floor_us), "-")
+    whole_us, cleaning_us = (
+        measured.all_cpu.get(part, 0.0) / options.jobs * 1e6 for part in ("dispatcher", "cleaning")
+    )
+    table.add("CPU of the dispatcher until all is cleaned, us a job", figure(whole_us), "-", "-")
+    table.add("CPU of the cleaning workers, us a job", figure(cleaning_us), "-", "-")
     table.notes.append(f"the floor's share of the dispatcher's CPU: {floor_us / dispatcher_us:.0%}")
     table.notes.append(
         "ours: lease, signed job, verified record, stored body and document, result, credit and log entry, acknowledged"

@@ -34,7 +34,6 @@ _LOOK_S = 0.01
 """How often the frontier is asked while others have the last jobs in hand."""
 _JOBS_OF_A_HOST = 20
 _RECORD = secrets.token_bytes(700)
-_HASH = hashlib.sha256(_RECORD).hexdigest()
 
 
 class Step(msgspec.Struct, frozen=True):
@@ -118,7 +117,7 @@ async def _end(ledger: Ledger, frontier: Frontier, lease: Lease) -> None:
             node_key="node",
             wallet="wallet",
             record=lease.job_id.encode() + _RECORD,
-            body_hash=_HASH,
+            body_hash=hashlib.sha256(lease.job_id.encode()).hexdigest(),
             body_bytes=130_000,
             wire_bytes=25_000,
             robots_hash=None,

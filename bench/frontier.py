@@ -23,7 +23,12 @@ QUEUED = (10_000, 100_000, 1_000_000)
 TAKEN = 20_000
 """How many jobs are leased and finished while as many as are queued stay queued."""
 BATCHES = (20, 256)
-TEAMS = (1, 100)
+SHAPES = (
+    (1, False, "one team"),
+    (100, False, "100 teams with hosts of their own"),
+    (4, True, "4 teams on every host"),
+    (20, True, "20 teams on every host"),
+)
 _ADDED_AT_ONCE = 500
 _JOBS_OF_A_HOST = 20
 _START_MS = 1_780_000_000_000
@@ -45,7 +50,7 @@ async def run(options: Options) -> list[Table]:
     costs: dict[int, dict[str, _Cost]] = {}
     sizes = sorted({*QUEUED, *options.queued})
     for queued in sizes:
-        costs[queued] = ours = await _ours(options, queued, batch=BATCHES[0], teams=1)
+        costs[queued] = ours = await _ours(options, queued, batch=BATCHES[0])
         async with _server(options.folder / f"list-{queued}") as (valkey, meter):
             client = Redis.from_url(valkey.url)
             plain = await _list(client, queued, meter)
@@ -72,12 +77,12 @@ async def run(options: Options) -> list[Table]:
 
     shapes = Table(
         f"frontier: {QUEUED[1]:,} queued, CPU of the server in microseconds a job",
-        headings=("teams, jobs a batch", "add", "lease", "finish"),
+        headings=("teams; jobs a batch", "add", "lease", "finish"),
     )
-    for teams in TEAMS:
+    for teams, shared, name in SHAPES:
         for batch in BATCHES:
-            found = await _ours(options, QUEUED[1], batch=batch, teams=teams)
-            shapes.add(f"{teams}, {batch}", *(figure(cost.server_us) for cost in found.values()))
+            found = await _ours(options, QUEUED[1], batch=batch, teams=teams, shared=shared)
+            shapes.add(f"{name}; {batch}", *(figure(cost.server_us) for cost in found.values()))
     return [beside, flat, shapes]
 
 
@@ -111,29 +116,39 @@ async def _server(folder: Path) -> AsyncIterator[tuple[EmbeddedValkey, _Meter]]:
         await valkey.stop()
 
 
-async def _ours(options: Options, queued: int, *, batch: int, teams: int) -> dict[str, _Cost]:
-    async with _server(options.folder / f"frontier-{queued}-{batch}-{teams}") as (valkey, meter):
+async def _ours(options: Options, queued: int, *, batch: int, teams: int = 1, shared: bool = False) -> dict[str, _Cost]:
+    async with _server(options.folder / f"frontier-{queued}-{batch}-{teams}-{shared}") as (valkey, meter):
         frontier = await open_redis_frontier(valkey.url, default_pace=_PACE)
-        costs = await _frontier(frontier, queued, batch, teams, meter)
+        costs = await _frontier(frontier, _jobs(queued, teams, shared=shared), batch, meter)
         await frontier.close()
     return costs
 
 
-async def _frontier(frontier: Frontier, queued: int, batch: int, teams: int, meter: _Meter) -> dict[str, _Cost]:
+def _jobs(queued: int, teams: int, *, shared: bool) -> Iterator[list[FrontierJob]]:
+    """Jobs as they are added. Where hosts are shared, each has jobs of up to twenty teams."""
+    for start in range(0, queued, _ADDED_AT_ONCE):
+        yield [
+            FrontierJob(
+                job_id=new_id(),
+                host=f"www.site{number // _JOBS_OF_A_HOST}.example",
+                team=f"team-{(number if shared else number // _JOBS_OF_A_HOST) % teams}",
+                deadline_ms=_START_MS + 3_600_000,
+            )
+            for number in range(start, min(start + _ADDED_AT_ONCE, queued))
+        ]
+
+
+async def _frontier(
+    frontier: Frontier, jobs: Iterator[list[FrontierJob]], batch: int, meter: _Meter
+) -> dict[str, _Cost]:
     taken: list[list[str]] = []
+    queued = 0
 
     def add() -> Iterator[Callable[[], Awaitable[int]]]:
-        for start in range(0, queued, _ADDED_AT_ONCE):
-            jobs = [
-                FrontierJob(
-                    job_id=new_id(),
-                    host=f"www.site{number // _JOBS_OF_A_HOST}.example",
-                    team=f"team-{number % teams}",
-                    deadline_ms=_START_MS + 3_600_000,
-                )
-                for number in range(start, min(start + _ADDED_AT_ONCE, queued))
-            ]
-            yield lambda jobs=jobs: frontier.add(jobs)  # type: ignore[misc]  # bound now, called before the next
+        nonlocal queued
+        for some in jobs:
+            queued += len(some)
+            yield lambda some=some: frontier.add(some)  # type: ignore[misc]  # bound now, called before the next
 
     def lease() -> Iterator[Callable[[], Awaitable[int]]]:
         now_ms, count = _START_MS, 0

@@ -2,7 +2,7 @@
 
 `MEADOW_TEST_STORES=embedded`, or nothing: SQLite, the frontier in memory and the embedded valkey.
 `MEADOW_TEST_STORES=distributed`: PostgreSQL and Redis, one server of each for every process of the tests; each test has
-a database and a namespace of its own, each network a Redis of its own. Where a server is missing, tests are skipped.
+an empty database and a namespace of its own, each network a Redis of its own. Where a server is missing, tests are skipped.
 
 Tests about one store in particular name it and run on it either way.
 """
@@ -15,15 +15,17 @@ import secrets
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
+import asyncpg
 import pytest
 from redis.asyncio import Redis
 
 from dispatcher.adapters.embedded_valkey import EmbeddedValkey
 from dispatcher.adapters.memory_frontier import MemoryFrontier
+from dispatcher.adapters.migrations import TABLE as VERSION_TABLE
 from dispatcher.adapters.redis_frontier import open_redis_frontier
 from dispatcher.adapters.sql_ledger import SqlLedger, open_ledger
 from dispatcher.frontier import Frontier, HostPace
-from tests.ledger.databases import empty_database
+from tests.ledger.databases import SqliteFile, postgres_database
 from tests.server_programs import missing_postgres, missing_redis
 from tests.servers import RedisServer, shared_postgres
 
@@ -39,17 +41,38 @@ def _is_distributed() -> bool:
 
 
 DISTRIBUTED = _is_distributed()
+_IDLE: list[str] = []
+"""Databases of this process with empty tables."""
+_KEPT = contextlib.ExitStack()
 
 
 @contextlib.asynccontextmanager
 async def opened_ledger(path: Path, *, shared: bool = False) -> AsyncIterator[SqlLedger]:
     """An empty ledger: a file at `path`, or a database of its own."""
-    with empty_database("postgresql" if DISTRIBUTED else "sqlite", path) as database:
-        ledger = await open_ledger(database.url, shared=shared)
+    async with _emptied_database() if DISTRIBUTED else _file(path) as url:
+        ledger = await open_ledger(url, shared=shared)
         try:
             yield ledger
         finally:
             await ledger.close()
+
+
+@contextlib.asynccontextmanager
+async def _file(path: Path) -> AsyncIterator[str]:
+    yield SqliteFile(path).url
+
+
+@contextlib.asynccontextmanager
+async def _emptied_database() -> AsyncIterator[str]:
+    """A database whose tables are empty. It is emptied afterwards and given to the next: a fresh one costs more."""
+    _require(missing_postgres())
+    url = _IDLE.pop() if _IDLE else _KEPT.enter_context(postgres_database()).url
+    yield url
+    connection = await asyncpg.connect(url, server_settings={"session_replication_role": "replica"})
+    names = await connection.fetch("SELECT tablename FROM pg_tables WHERE schemaname = 'public'")
+    await connection.execute("; ".join(f'DELETE FROM "{name}"' for (name,) in names if name != VERSION_TABLE))
+    await connection.close()
+    _IDLE.append(url)
 
 
 @contextlib.asynccontextmanager

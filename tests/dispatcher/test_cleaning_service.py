@@ -143,6 +143,34 @@ async def test_the_queue_is_bounded_and_the_rest_is_taken_from_the_ledger(
     assert cleaning.is_idle
 
 
+@pytest.mark.parametrize(("kept_bytes", "read_back"), [(len(PAGE) * 2, 2), (0, 4), (len(PAGE) * 9, 0)])
+async def test_bodies_are_kept_in_memory_up_to_a_bound(
+    room: Room, monkeypatch: pytest.MonkeyPatch, kept_bytes: int, read_back: int
+) -> None:
+    monkeypatch.setattr("dispatcher.cleaning_service.KEPT_BYTES", kept_bytes)
+    jobs = await fetched(room, 4)
+    results = await room.truth.results([job.job_id for job in jobs])
+    asked: list[str] = []
+
+    class Watched(MemoryObjects):
+        async def get(self, kind: str, name: str) -> bytes | None:
+            asked.append(name)
+            return await room.objects.get(kind, name)
+
+    cleaning = service(room, objects=Watched())
+    for job in jobs:
+        cleaning.fetched(FetchedPage(job.job_id, job.batch_id, record_of(results[job.job_id]), PAGE))
+    assert all(job.document_hash for job in await completed(room, jobs, cleaning))
+    assert len(asked) == read_back
+    # What was cleaned leaves its room to the next.
+    assert cleaning.is_idle
+    [late] = await fetched(room)
+    [record] = (await room.truth.results([late.job_id])).values()
+    cleaning.fetched(FetchedPage(late.job_id, late.batch_id, record_of(record), PAGE))
+    assert all(job.document_hash for job in await completed(room, [late], cleaning))
+    assert len(asked) == read_back + (kept_bytes == 0)
+
+
 async def test_what_is_fresh_or_in_hand_is_not_taken_from_the_ledger(room: Room) -> None:
     *old, held = await fetched(room, 4)
     result = (await room.truth.results([held.job_id]))[held.job_id]

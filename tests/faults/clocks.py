@@ -23,6 +23,7 @@ from tests.network.processes import until
 
 DISPATCHERS, NODES, SITES = 2, 3, 3
 JUMPS_MS = (-3_600_000, -120_000, -5_000, 5_000, 120_000, 3_600_000)
+_MOST_OPEN = 150
 BOUND_S = 60.0
 """Within this after the clock is right every job has ended."""
 
@@ -65,7 +66,7 @@ def drill(folder: Path, *, jumps: int, hold_s: float, seed: int) -> ClockFinding
         sites=SITES,
         command=lambda name: ("tests.faults.jumping", str(offset)) if name == "d1" else ("dispatcher.cli",),
     ) as cluster:
-        load = Load(cluster.lab, cluster.sites, chance)
+        load = Load(cluster.lab, cluster.sites, chance, most_open=_MOST_OPEN)
         load.start()
         time.sleep(1.0)
         # The worst first: what it leaves behind is in the way of all the rest.

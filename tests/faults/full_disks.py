@@ -33,6 +33,7 @@ from tests.servers import PostgresServer, missing_postgres, missing_redis
 DISPATCHERS, NODES, SITES = 2, 3, 3
 _STORE_MB, _POSTGRES_MB = 32, 256
 _CHUNK = b"\0" * 65_536
+_MOST_OPEN = 150
 _GOES_ON_S = 60.0
 CLEAR = ("507 STORAGE_FULL", "503 STORE_UNAVAILABLE")
 """What a lab may be told while a disk is full."""
@@ -133,7 +134,7 @@ def drill(folder: Path, *, rounds: int, hold_s: float, seed: int) -> DiskFinding
                 postgres=PostgresServer(data=disks["postgres"] / "data", settings=settings, fsync=False),
             )
         )
-        load = Load(cluster.lab, cluster.sites, chance)
+        load = Load(cluster.lab, cluster.sites, chance, most_open=_MOST_OPEN)
         load.start()
         for number in range(rounds):
             time.sleep(chance.uniform(1.0, 2.0))

@@ -10,7 +10,6 @@ from dataclasses import dataclass, field
 from tests.network.processes import Lab
 from tests.network.site import Site
 
-_MOST_OPEN = 600
 _ANSWER_S = 60.0
 _TRY_AGAIN = (503, 507)
 _DOWN = (urllib.error.URLError, http.client.HTTPException, ConnectionError, TimeoutError)
@@ -31,6 +30,7 @@ class Load:
     problems: list[str] = field(default_factory=list)
     resent: int = 0
     name: str = "load"
+    most_open: int = 600
     refused: Counter[str] = field(default_factory=Counter)
     pages: int = 0
 
@@ -54,7 +54,7 @@ class Load:
 
     def is_full(self) -> bool:
         """Whether it waits for the network: too many of its pages were not asked for yet."""
-        return self.pages - self.fetched() > _MOST_OPEN
+        return self.pages - self.fetched() > self.most_open
 
     def _run(self) -> None:
         number = 0

@@ -23,6 +23,7 @@ from tests.faults.storm import StormFindings, check, come_to_rest
 from tests.network.processes import Answer, Lab, Node, quiet_port
 
 DISPATCHERS, NODES_EACH, SITES = 2, 2, 3
+_MOST_OPEN = 150
 _ANSWERED_WITHIN_S = 5.0
 """A cut that is shorter says nothing of whether a dispatcher went on answering."""
 
@@ -91,7 +92,7 @@ def drill(folder: Path, *, cuts: int, longest_s: float, seed: int) -> PartitionF
             node = Node(folder / f"node-{number}", lab.url, sites=addresses)
             stack.callback(node.close)
         loads = [
-            Load(lab, cluster.sites, random.Random(chance.random()), name=f"load{number}")
+            Load(lab, cluster.sites, random.Random(chance.random()), name=f"load{number}", most_open=_MOST_OPEN)
             for number, lab in enumerate(labs)
         ]
         for load in loads:

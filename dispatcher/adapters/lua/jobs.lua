@@ -80,7 +80,7 @@ local function enqueue(job, common, h, f, not_before, clock)
   local at = find(h.claims, f.id, 1, true)
   local wanted = sub(common, 7, 7)
   if not at then
-    file(h, f, wanted, clock)
+    file(h, f, wanted, clock, true)
     return
   end
   local rank = sub(h.claims, at + 7, at + 7)

@@ -13,7 +13,7 @@
 -- Cost: O(log n) a lease. What is met too early is filed again: paid by the visit that made it so, and bounded by 256
 -- and 2 for each lease asked for. A delayed job costs one move in its life: at most PROMOTED a call.
 
-local PROMOTED, NAPS, CHUNK, SPARE_LOOKS = 256, 1000, 64, 256
+local PROMOTED, NAPS, CHUNK, AHEAD, SPARE_LOOKS = 256, 1000, 64, 4, 256
 local limit, now, expires = tonumber(ARGV[6]), tonumber(ARGV[7]), digits(tonumber(ARGV[8]))
 local shards, shard = tonumber(ARGV[10]), tonumber(ARGV[11])
 local meta = call('HMGET', META, 't', 'c')
@@ -48,6 +48,38 @@ end
 local ahead, at, again, from = {}, 1, {}, nil
 local complete, more_naps = false, true
 
+-- Read a chunk of flows, what is due of them, and the places of that, in a few calls.
+local function read_chunk()
+  flush(turns_w)
+  local size = min(CHUNK, limit - #leased)
+  local found = call('ZRANGEBYLEX', TURNS, from, '(' .. pool.id .. 'A~', 'LIMIT', 0, size)
+  complete = #found < size
+  ahead, at = {}, 1
+  local ids, names = {}, {}
+  for i = 1, #found do
+    ids[i] = sub(found[i], 18)
+  end
+  if #ids == 0 then
+    return
+  end
+  from = '(' .. found[#found]
+  read_flows(ids)
+  local want = max(AHEAD, ceil(limit / #ids))
+  for i = 1, #ids do
+    local f = flows[ids[i]]
+    if not f.seen then
+      f.seen = true
+      ahead[#ahead + 1] = f
+      if look_ahead(f, now, want) then
+        for k = 1, #f.ahead do
+          names[#names + 1] = sub(f.ahead[k], 21)
+        end
+      end
+    end
+  end
+  read_hosts(names)
+end
+
 local function next_flow()
   while at > #ahead do
     if more_naps then
@@ -60,29 +92,25 @@ local function next_flow()
         return nil
       end
     else
-      flush(turns_w)
-      local found = call('ZRANGEBYLEX', TURNS, from, '(' .. pool.id .. 'A~', 'LIMIT', 0, CHUNK)
-      complete = #found < CHUNK
-      ahead, at = {}, 1
-      local ids = {}
-      for i = 1, #found do
-        ids[i] = sub(found[i], 18)
-      end
-      if #ids > 0 then
-        from = '(' .. found[#found]
-        read_flows(ids)
-        for i = 1, #ids do
-          local f = flows[ids[i]]
-          if not f.seen then
-            f.seen = true
-            ahead[#ahead + 1] = f
-          end
-        end
-      end
+      read_chunk()
     end
   end
   at = at + 1
   return ahead[at - 1]
+end
+
+-- The next entry of a flow that is due, nil where nothing is.
+local function next_entry(f)
+  local entry = next_ahead(f)
+  if not entry and look_ahead(f, now, max(AHEAD, ceil((limit - #leased) / max(1, #ahead)))) then
+    local names = {}
+    for k = 1, #f.ahead do
+      names[k] = sub(f.ahead[k], 21)
+    end
+    read_hosts(names)
+    entry = next_ahead(f)
+  end
+  return entry
 end
 
 -- Take the first job of a flow from a host that may be visited, by its entry in due, or from the line of its domain d.
@@ -98,6 +126,7 @@ local function take(h, f, d, entry)
     leave_line(h, f, rank, moment)
   else
     put(due_w, entry, false)
+    f.changed = due_w.flushes
     d = domain_of(h)
   end
   h.a = h.a + 1
@@ -130,20 +159,12 @@ if pool then
     if not f then
       break
     end
-    local want = ceil((limit - #leased) / max(1, #ahead)) + 1
     local h, d, entry
     repeat
       looks = looks - 1
-      entry = next_entry(f, now, want)
+      entry = next_entry(f)
       if not entry then
         break
-      end
-      if f.at == 2 then
-        local names = {}
-        for i = 1, #f.ahead do
-          names[i] = sub(f.ahead[i], 21)
-        end
-        read_hosts(names)
       end
       h, d = visitable(f, entry, now)
     until h or looks <= 0

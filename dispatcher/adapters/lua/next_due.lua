@@ -17,7 +17,6 @@ end
 local function first_of_flows()
   local moment
   for _ = 1, LOOKS do
-    flush(due_w)
     flush(turns_w)
     local found = call('ZRANGEBYLEX', TURNS, '[' .. pool.id, '(' .. pool.id .. '~', 'LIMIT', 0, 1)[1]
     if not found then
@@ -26,12 +25,10 @@ local function first_of_flows()
     local f = flow_of(sub(found, 18))
     local until_ms = f.state == 'A' and clock or f.moment
     moment = f.state == 'A' and 0 or f.moment
-    f.ahead = nil
-    local entry = next_entry(f, until_ms, 1)
-    if not entry then
+    if not look_ahead(f, until_ms, 1) then
       rest(f)
-    elseif visitable(f, entry, until_ms) then
-      return tonumber(sub(entry, 8, 20))
+    elseif visitable(f, f.ahead[1], until_ms) then
+      return tonumber(sub(f.ahead[1], 8, 20))
     end
   end
   return moment

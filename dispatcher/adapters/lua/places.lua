@@ -13,9 +13,9 @@
 --   1. A host has a claim of a flow if and only if queues has jobs of the two, and its rank is that of the first of them.
 --      A domain has a claim of a flow if and only if queues has hosts of the two, and its rank is that of the first.
 --   2. The moment of a claim D is no later than the first one at which the place may be visited, so that whoever looks at
---      what is due misses nothing; found too early, it is filed again. Where more than CROWD + 1 flows look at one place,
---      they stand in line: that many at the next free moment, as many a delay later. So about CROWD of them look in vain
---      at each visit, whatever their number, and a flow that does not look takes nobody's moment.
+--      what is due misses nothing; found too early, it is filed again. A crowd, more than CROWD + 1 flows that want one
+--      place, stands in line: that many at the next free moment, as many a delay later. So about CROWD of them look in
+--      vain at each visit, whatever their number, and a flow that does not look takes nobody's moment.
 --   3. Only a place that holds as many leases as it may has claims P; of a crowd, only the first in line park.
 --   4. A host's leases are its jobs under a lease, a domain's those of its hosts.
 --   5. A host without jobs and without a pace of its own is in idle, and so is a domain without hosts.
@@ -205,14 +205,15 @@ local function drop_claim(p, at)
   touch(p)
 end
 
--- File a claim that is filed nowhere, made new where there is none: in due from `since` on, or parked. `queues`: the flow
--- was looked at, or let in, and stands in line with others that were: CROWD + 1 of them look at the next free moment,
--- as many a delay later, and so on.
+-- File a claim that is filed nowhere, made new where there is none: in due from `since` on, or parked. `queues`: where the
+-- place has a crowd the flow stands in line with it: CROWD + 1 of them look at the next free moment, as many a delay
+-- later, and so on.
 local function file(p, f, rank, since, queues)
+  f.changed = due_w.flushes
   local at = find(p.claims, f.id, 1, true)
   local free = free_from(p, since)
   local moment = free
-  if queues then
+  if queues and #p.claims > 21 * (CROWD + 1) then
     if p.t < free then
       p.t, p.k = free, 1
     elseif p.k <= CROWD then
@@ -234,6 +235,7 @@ end
 
 -- Take what is filed under a claim of kind D out of due.
 local function unfile(p, f, rank, moment)
+  f.changed = due_w.flushes
   put(due_w, f.id .. rank .. moment .. p.name, false)
 end
 
@@ -305,6 +307,7 @@ local function visitable(f, entry, t)
     local d = domain_of(p)
     if d and (d.a >= d.c or free_from(d, t) > t) then
       put(due_w, entry, false)
+      f.changed = due_w.flushes
       join_line(p, f, sub(entry, 7, 7), sub(entry, 8, 20))
       return nil
     end

@@ -55,7 +55,7 @@ local function digits(ms)
 end
 
 local function writes_of(key, remove, add)
-  return {key = key, remove = remove, add = add, is_hash = add == 'HSET', order = {}, values = {}}
+  return {key = key, remove = remove, add = add, is_hash = add == 'HSET', order = {}, values = {}, flushes = 0}
 end
 
 local jobs_w, places_w = writes_of(JOBS, 'HDEL', 'HSET'), writes_of(PLACES, 'HDEL', 'HSET')
@@ -94,6 +94,7 @@ end
 -- Write what is noted for one key.
 local function flush(writes)
   if #writes.order > 0 then
+    writes.flushes = writes.flushes + 1
     local gone, set = split(writes)
     send(writes.remove, writes.key, gone)
     send(writes.add, writes.key, set)

@@ -159,23 +159,20 @@ local function end_naps(pool, now, most)
   return #found == most
 end
 
--- The next entry of a flow that is due by `now`; nil where there is none, and then f.next is the moment of its first
--- one. Highest priority first, then the earliest moment. Reads up to `want` entries ahead; what moved since must be
--- noticed by the caller.
-local function next_entry(f, now, want)
-  local ahead = f.ahead
-  if ahead and f.at <= #ahead then
-    f.at = f.at + 1
-    return ahead[f.at - 1]
+-- Read up to `want` entries of a flow that are due by `now` into f.ahead: of the highest priority, the earliest first.
+-- Where none is, f.next is the moment of its first one, and false is returned.
+local function look_ahead(f, now, want)
+  -- What this flow filed since due was written must be found there.
+  if f.changed == due_w.flushes then
+    flush(due_w)
   end
-  flush(due_w)
-  f.ahead, f.next = nil, nil
+  f.ahead, f.at, f.next = nil, 1, nil
   local last, now_digits = '(' .. f.id .. '~', digits(now)
   local first = '[' .. f.id
   while true do
     local found = call('ZRANGEBYLEX', DUE, first, last, 'LIMIT', 0, want)
     if #found == 0 then
-      return nil
+      return false
     end
     -- Everything due at this rank sorts before this.
     local due_before = sub(found[1], 1, 7) .. now_digits .. '~'
@@ -185,15 +182,22 @@ local function next_entry(f, now, want)
         found[last_due] = nil
         last_due = last_due - 1
       end
-      f.ahead, f.at = found, 2
-      return found[1]
+      f.ahead = found
+      return true
     end
     f.next = min(f.next or math.huge, tonumber(sub(found[1], 8, 20)))
     first = '[' .. f.id .. (tonumber(sub(found[1], 7, 7)) + 1)
   end
 end
 
--- Nothing of a flow is due, as next_entry found.
+-- The next of the entries that were read ahead; nil after the last. What moved since must be noticed by the caller.
+local function next_ahead(f)
+  local entry = f.ahead and f.ahead[f.at]
+  f.at = f.at + 1
+  return entry
+end
+
+-- Nothing of a flow is due, as look_ahead found.
 local function rest(f)
   if f.next then
     set_state(f, 'N', f.next)
