@@ -47,6 +47,11 @@ soak: $(STAMP) browser servers extension
 	$(BIN)/python -m tests.faults.kill_dispatcher --kills 50
 	$(BIN)/python -m tests.faults.storm --kills 300 --flushes 100
 	$(BIN)/python -m tests.faults.crash_points --times 20
+	$(BIN)/python -m tests.faults.politeness --hosts 500 --nodes 50 --dispatchers 3 --seconds 60
+	$(BIN)/python -m tests.faults.partition
+	$(BIN)/python -m tests.faults.clocks
+	$(BIN)/python -m tests.faults.full_disks
+	$(BIN)/python -m tests.distributed.rolling_restart --rounds 3 --dispatchers 3 --nodes 6
 	$(BIN)/python -m tests.demo.gold_pages --pages 300
 	$(BIN)/python -m tests.extension.soak --jobs 200 --kills 50 --idle-minutes 10
 

@@ -97,13 +97,15 @@ class Frontier(Protocol):
         dispatchers. A lease is a visit: it moves the next moment of both by their delays. Teams with a due job take
         turns, whatever number of jobs each has waiting; within a team the highest priority goes first, then the host
         that is due longest, and of its jobs the earliest deadline, then the oldest. A job put back keeps its age.
+        Fewer than `limit`: nothing else may be leased now, but where a crowd of teams stands in line for one host.
         """
         ...
 
     async def next_due_ms(self, pool: str) -> int | None:
         """When the next host of a pool may be visited; None while nothing waits for a moment.
 
-        A host at its concurrent limit does not wait for a moment but for one of its leases to end.
+        A host at its concurrent limit does not wait for a moment but for one of its leases to end. The moment may be
+        too early where a delayed job's host is not free by then; a lease that finds nothing then makes it later.
         """
         ...
 

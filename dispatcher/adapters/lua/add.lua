@@ -3,10 +3,11 @@
 -- KEYS, ARGV[1..4]  as in shard.lua
 -- ARGV[5]  MessagePack: {pool, team} of each flow in ARGV[7]
 -- ARGV[6]  MessagePack: {host, domain} of each host in ARGV[7]
--- ARGV[7]  MessagePack: {job, place in ARGV[5], place in ARGV[6], order, not_before_ms, tags parted by tabs} for each job
+-- ARGV[7]  MessagePack: {job, place in ARGV[5], place in ARGV[6], order, not_before_ms, tags parted by tabs} for
+--          each job
 --
--- Keeps: a known job, queued or leased, is left as it is. A host that was idle is not due before the latest time a lease
--- has seen, and so does not overtake hosts that are due already.
+-- Keeps: a known job, queued or leased, is left as it is. A host that was idle is not due before the latest time a
+-- lease has seen, and so does not overtake hosts that are due already.
 -- Cost: O(log n) a job.
 
 local flows_given, hosts_given = cmsgpack.unpack(ARGV[5]), cmsgpack.unpack(ARGV[6])

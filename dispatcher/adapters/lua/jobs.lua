@@ -9,7 +9,8 @@
 
 local TAGS_AT_MOST = 16
 
--- A record taken apart. `common` is what it has in every state: flow (1-6), order (7-20), age (21-32), host, newline, tags.
+-- A record taken apart. `common` is what it has in every state: flow (1-6), order (7-20), age (21-32), host, newline,
+-- tags.
 local function job_of(record)
   local state, at = sub(record, 1, 1), 2
   local token, expires, moment, node, hash

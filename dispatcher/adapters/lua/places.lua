@@ -1,27 +1,28 @@
 -- Prelude 3 of 4: places, which are hosts and registered domains, and the claims that flows have on them.
 --
--- Record of a place (little-endian, no padding): latest start (ms, -1e15: none), no visit before (ms), end of its latest
--- back-off (ms), last slot of its line (ms), delay (ms) and most at once, leases held, jobs known (of a domain: hosts
--- with a record), flows at the last slot, how often its back-off has doubled, pace of its own; then of a host its domain
--- (empty: none), of a domain the reserved moments to come (13 digits each, ascending); a space; the claims, 21
+-- Record of a place (little-endian, no padding): latest start (ms, -1e15: none), no visit before (ms), end of its
+-- latest back-off (ms), last slot of its line (ms), delay (ms) and most at once, leases held, jobs known (of a domain:
+-- hosts with a record), flows at the last slot, how often its back-off has doubled, pace of its own; then of a host its
+-- domain (empty: none), of a domain the reserved moments to come (13 digits each, ascending); a space; the claims, 21
 -- characters each: flow, kind, rank, moment.
 --   kind D  due has `flow rank moment place`
 --        P  parked: the place holds as many leases as it may
 --        L  of a host: queues has `.domain|flow rank moment host`, and the domain has a claim of the flow
 --
 -- Invariants:
---   1. A host has a claim of a flow if and only if queues has jobs of the two, and its rank is that of the first of them.
---      A domain has a claim of a flow if and only if queues has hosts of the two, and its rank is that of the first.
---   2. The moment of a claim D is no later than the first one at which the place may be visited, so that whoever looks at
---      what is due misses nothing; found too early, it is filed again. A crowd, more than CROWD + 1 flows that want one
---      place, stands in line: that many at the next free moment, as many a delay later. So about CROWD of them look in
---      vain at each visit, whatever their number, and a flow that does not look takes nobody's moment.
+--   1. A host has a claim of a flow if and only if queues has jobs of the two, and its rank is that of the first of
+--      them. A domain has a claim of a flow if and only if queues has hosts of the two, and its rank is that of the
+--      first.
+--   2. The moment of a claim D is no later than the first one at which the place may be visited, so that whoever looks
+--      at what is due misses nothing; found too early, it is filed again. A crowd, more than CROWD + 1 flows that want
+--      one place, stands in line: that many at the next free moment, as many a delay later. So about CROWD of them look
+--      in vain at each visit, whatever their number, and a flow that does not look takes nobody's moment.
 --   3. Only a place that holds as many leases as it may has claims P; of a crowd, only the first in line park.
 --   4. A host's leases are its jobs under a lease, a domain's those of its hosts.
 --   5. A host without jobs and without a pace of its own is in idle, and so is a domain without hosts.
 --
--- Cost: reading and filing a claim is O(log n), and a visit makes about CROWD others file theirs anew; the claims of a place
--- are looked through as bytes, 21 for each flow that has work there.
+-- Cost: reading and filing a claim is O(log n), and a visit makes about CROWD others file theirs anew; the claims of a
+-- place are looked through as bytes, 21 for each flow that has work there.
 
 local BACK_OFF_FIRST, BACK_OFF_MOST = 5000, 3600000
 local PLACE, NEVER, CROWD, LOOKS = '<dddddi4i4i4i4BB', -1e15, 3, 64
@@ -135,8 +136,8 @@ local function free_from(p, t)
   return moment
 end
 
--- Count a visit of a place at a moment that free_from gave. A moment of a domain that is still to come is kept apart, so
--- that it does not hold up the visits before it.
+-- Count a visit of a place at a moment that free_from gave. A moment of a domain that is still to come is kept apart,
+-- so that it does not hold up the visits before it.
 local function visit(p, moment, now)
   if p.is_domain then
     local x = p.x
@@ -205,9 +206,9 @@ local function drop_claim(p, at)
   touch(p)
 end
 
--- File a claim that is filed nowhere, made new where there is none: in due from `since` on, or parked. `queues`: where the
--- place has a crowd the flow stands in line with it: CROWD + 1 of them look at the next free moment, as many a delay
--- later, and so on.
+-- File a claim that is filed nowhere, made new where there is none: in due from `since` on, or parked. `queues`: where
+-- the place has a crowd the flow stands in line with it: CROWD + 1 of them look at the next free moment, as many a
+-- delay later, and so on.
 local function file(p, f, rank, since, queues)
   f.changed = due_w.flushes
   local at = find(p.claims, f.id, 1, true)
@@ -289,8 +290,8 @@ local function unpark(p)
   end
 end
 
--- The host that may be visited at t by an entry of due, and the domain whose line it stands in first; nil where there is
--- none, and then everything found in the way is filed where it belongs now.
+-- The host that may be visited at t by an entry of due, and the domain whose line it stands in first; nil where there
+-- is none, and then everything found in the way is filed where it belongs now.
 local function visitable(f, entry, t)
   local name = sub(entry, 21)
   local p = place_of(name)

@@ -1,7 +1,7 @@
 -- Prelude 1 of 4: the keys of a shard, and writes that wait until the end of the script.
 --
--- The frontier is spread over shards. A shard holds whole registered domains with all their hosts and jobs, and turns of
--- its own for the teams. Its keys are these eleven, whatever number of jobs there is, and begin with one hash tag.
+-- The frontier is spread over shards. A shard holds whole registered domains with all their hosts and jobs, and turns
+-- of its own for the teams. Its keys are these eleven, whatever number of jobs there is, and begin with one hash tag.
 --
 -- KEYS[1]   jobs     HASH  job -> its record (jobs.lua)
 -- KEYS[2]   places   HASH  host or .domain -> its record (places.lua)
@@ -29,7 +29,8 @@
 
 local JOBS, PLACES, FLOWS, POOLS, QUEUES = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
 local DUE, DELAYED, TURNS, LEASES, IDLE, META = KEYS[6], KEYS[7], KEYS[8], KEYS[9], KEYS[10], KEYS[11]
-local DELAY, MOST, DOMAIN_DELAY, DOMAIN_MOST = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
+local DELAY, MOST = tonumber(ARGV[1]), tonumber(ARGV[2])
+local DOMAIN_DELAY, DOMAIN_MOST = tonumber(ARGV[3]), tonumber(ARGV[4])
 
 local call, sub, find, format = redis.call, string.sub, string.find, string.format
 local max, min, ceil = math.max, math.min, math.ceil

@@ -1,8 +1,9 @@
 -- Prelude 2 of 4: flows, which are the teams in a pool, and the order in which they take turns.
 --
--- Among the flows with something due, the one that was served least recently goes next: fair queueing with leases of one
--- size. A pool counts its leases, and a flow's turn is the number of its last one. So a flow waits for at most one lease
--- of each other flow, whatever numbers of jobs they have, and gains nothing by having been idle but to go first once.
+-- Among the flows with something due, the one that was served least recently goes next: fair queueing with leases of
+-- one size. A pool counts its leases, and a flow's turn is the number of its last one. So a flow waits for at most one
+-- lease of each other flow, whatever numbers of jobs they have, and gains nothing by having been idle but to go first
+-- once.
 --
 -- Record of a flow: turn, moment it naps until, jobs known, state, pool's letters; then its pool|team.
 --   state A  it takes turns: turns has `pool A turn flow`
