@@ -1,5 +1,6 @@
 -- Lease jobs that are not known yet, each where its host may be visited at once. Replies for each with 0 where it is
--- leased,-- else with the moment (ms) from which it is worth asking again: that of the call where nothing but a place is missing.
+-- leased, else with the moment (ms) from which it is worth asking again: that of the call where nothing but a place is
+-- missing.
 --
 -- KEYS, ARGV[1..4]  as in shard.lua
 -- ARGV[5]  MessagePack: {job, pool, host, domain, now_ms, expiry_ms, shards, which of them this is} for each
