@@ -7,10 +7,12 @@ import sqlite3
 import subprocess
 from collections.abc import Mapping
 from contextlib import ExitStack, closing
+from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import unquote, urlsplit, urlunsplit
 
 from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from dispatcher.adapters.postgres_engine import engine_of
 from dispatcher.adapters.postgres_errors import PostgresRules
@@ -19,6 +21,16 @@ from dispatcher.settings import redacted
 
 LOCK_S = 30.0
 _DEBIAN = Path("/usr/lib/postgresql")
+
+
+@dataclass(frozen=True, slots=True)
+class Instant:
+    """What a ledger holds at the instant it is copied. `head` is the size and root of the newest checkpoint; `epochs`
+    maps each payout epoch's number to whether it is paid."""
+
+    log_entries: int
+    head: tuple[int, bytes] | None
+    epochs: Mapping[int, bool]
 
 
 def snapshot_sqlite(ledger: Path, copies: Mapping[Path, Path]) -> None:
@@ -47,42 +59,58 @@ def snapshot_sqlite(ledger: Path, copies: Mapping[Path, Path]) -> None:
         raise LedgerError(f"the ledger {ledger} could not be copied: {error}; look at the space left") from error
 
 
-def dump_postgres(url: str, target: Path, *, snapshot: str | None = None) -> None:
-    """Dump a database into a file, as it is at the moment the dump begins, or at that of an exported snapshot.
+async def dump_postgres(url: str, target: Path, *, chain: tuple[Path, Path] | None) -> Instant:
+    """Dump a database that is in use into a file, as it is at one instant; what it holds then.
 
-    LedgerError where `pg_dump` fails.
-    """
-    target.touch(mode=0o600)
-    of_instant = [] if snapshot is None else [f"--snapshot={snapshot}"]
-    _run(url, "pg_dump", ["--format=custom", "--no-owner", "--no-privileges", f"--file={target}", *of_instant])
-    sync_file(target)
-
-
-async def dump_postgres_and_chain(url: str, target: Path, chain: Path, chain_copy: Path) -> None:
-    """Dump a database, and copy the simulator's chain, a SQLite file in WAL mode, as it is at the same instant.
-
-    No transaction is stored while the instant is taken, so none is on the chain that the dump does not know of, nor one
-    confirmed in the dump that the chain has not. Both are in use meanwhile. LedgerError where either fails.
+    `chain` is the simulator's, a SQLite file in WAL mode, and the copy to make of it, as it is at the same instant. No
+    transaction is stored while that is taken: none is on the chain that the dump does not know of, and none confirmed
+    in the dump that the chain has not. LedgerError where `pg_dump` or the copy fails.
     """
     engine, rules = engine_of(url, connections=2), PostgresRules(url)
     try:
-        with closing(sqlite3.connect(chain, timeout=LOCK_S, isolation_level=None)) as reader:
-            async with engine.connect() as keeper:
-                await keeper.execute(text("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY"))
+        async with engine.connect() as keeper:
+            await keeper.execute(text("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY"))
+            with ExitStack() as stack:
                 async with engine.begin() as lock:
-                    await lock.execute(text(f"SET LOCAL lock_timeout = {int(LOCK_S * 1000)}"))
-                    await lock.execute(text("LOCK TABLE signed_transactions IN SHARE MODE"))
+                    if chain is not None:
+                        await lock.execute(text(f"SET LOCAL lock_timeout = {int(LOCK_S * 1000)}"))
+                        await lock.execute(text("LOCK TABLE signed_transactions IN SHARE MODE"))
                     snapshot = (await keeper.execute(text("SELECT pg_export_snapshot()"))).scalar_one()
-                    _take_instant(reader)
-                # An exported snapshot is there for as long as its transaction is open.
-                await asyncio.to_thread(dump_postgres, url, target, snapshot=str(snapshot))
-            _copy(reader, chain_copy)
+                    if chain is not None:
+                        reader = stack.enter_context(
+                            closing(sqlite3.connect(chain[0], timeout=LOCK_S, isolation_level=None))
+                        )
+                        _take_instant(reader)
+                if chain is not None:
+                    _copy(reader, chain[1])
+            held = await _held(keeper)
+            # An exported snapshot is there for as long as its transaction is open.
+            await asyncio.to_thread(_dump, url, target, str(snapshot))
+            return held
     except rules.errors as error:
         raise rules.translated(error) from error
     except (sqlite3.Error, OSError) as error:
-        raise LedgerError(f"the chain {chain} could not be copied: {error}; look at the space left") from error
+        raise LedgerError(f"{redacted(url)} and its chain could not be copied: {error}") from error
     finally:
         await engine.dispose()
+
+
+async def _held(connection: AsyncConnection) -> Instant:
+    size = (await connection.execute(text("SELECT coalesce(max(log_index) + 1, 0) FROM log_entries"))).scalar_one()
+    head = (await connection.execute(text("SELECT size, root FROM checkpoints ORDER BY size DESC LIMIT 1"))).first()
+    epochs = await connection.execute(text("SELECT number, paid_ms IS NOT NULL FROM epochs ORDER BY number"))
+    return Instant(
+        log_entries=int(size),
+        head=None if head is None else (int(head[0]), bytes(head[1])),
+        epochs={int(number): bool(is_paid) for number, is_paid in epochs},
+    )
+
+
+def _dump(url: str, target: Path, snapshot: str) -> None:
+    target.touch(mode=0o600)
+    of_instant = [f"--file={target}", f"--snapshot={snapshot}"]
+    _run(url, "pg_dump", ["--format=custom", "--no-owner", "--no-privileges", *of_instant])
+    sync_file(target)
 
 
 def _take_instant(reader: sqlite3.Connection) -> None:

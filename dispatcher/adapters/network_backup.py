@@ -12,7 +12,7 @@ from pathlib import Path
 import msgspec
 
 from dispatcher import __version__, backup
-from dispatcher.adapters.ledger_snapshot import dump_postgres, dump_postgres_and_chain, snapshot_sqlite, sync_file
+from dispatcher.adapters.ledger_snapshot import Instant, dump_postgres, snapshot_sqlite, sync_file
 from dispatcher.adapters.local_objects import LocalObjects
 from dispatcher.adapters.migrations import HEAD
 from dispatcher.adapters.object_check import matches
@@ -70,14 +70,15 @@ async def back_up(source: Source, out: Path, *, clock: Callable[[], int]) -> Man
 
 
 async def _write(source: Source, folder: Path, created_ms: int) -> Manifest:
-    ledger_file = await _snapshot(source, folder)
+    ledger_file, held = await _snapshot(source, folder)
     async with AsyncExitStack() as stack:
-        # Of PostgreSQL the ledger in use is read: it knows all that the dump does.
+        # Of PostgreSQL the ledger in use is read: it refers to every object that the dump does.
         ledger = await source.open_ledger(ledger_file if source.sqlite_path is not None else None)
         stack.push_async_callback(ledger.close)
-        entries, newest = await ledger.log_size(), await ledger.newest_checkpoint()
-        counts = await _copy_objects(source, ledger, folder, log_entries=entries)
-        await _copy_log(source, ledger, folder / "log")
+        if held is None:
+            held = await _held(ledger)
+        counts = await _copy_objects(source, ledger, folder, log_entries=held.log_entries)
+        await _copy_log(source, held, folder / "log")
     digest = await asyncio.to_thread(_digest, ledger_file)
     for name, extra in (("datasets", source.datasets_dir), ("keys", source.keys_dir)):
         if extra is not None and await asyncio.to_thread(extra.is_dir):
@@ -89,8 +90,8 @@ async def _write(source: Source, folder: Path, created_ms: int) -> Manifest:
         ledger=backup.POSTGRES_LEDGER if source.sqlite_path is None else backup.SQLITE_LEDGER,
         ledger_sha256=digest,
         revision=HEAD,
-        log_entries=entries,
-        head=Head(newest.size, newest.root.hex()) if newest else None,
+        log_entries=held.log_entries,
+        head=Head(held.head[0], held.head[1].hex()) if held.head else None,
         objects=counts.listed,
         copied=counts.copied,
         gone=counts.gone,
@@ -106,21 +107,27 @@ async def _write(source: Source, folder: Path, created_ms: int) -> Manifest:
     return manifest
 
 
-async def _snapshot(source: Source, folder: Path) -> Path:
+async def _snapshot(source: Source, folder: Path) -> tuple[Path, Instant | None]:
+    """Copy ledger and chain; the ledger's copy, and what it holds where the copy itself cannot be asked."""
     chain, chain_copy = source.chain_file, folder / backup.CHAIN
     if chain is not None and not await asyncio.to_thread(chain.exists):
         chain = None
     if source.sqlite_path is None:
         url, target = str(source.postgres_url), folder / backup.POSTGRES_LEDGER
-        if chain is None:
-            await asyncio.to_thread(dump_postgres, url, target)
-        else:
-            await dump_postgres_and_chain(url, target, chain, chain_copy)
-        return target
+        return target, await dump_postgres(url, target, chain=None if chain is None else (chain, chain_copy))
     target = folder / backup.SQLITE_LEDGER
     copies = {source.sqlite_path: target, **({} if chain is None else {chain: chain_copy})}
     await asyncio.to_thread(snapshot_sqlite, source.sqlite_path, copies)
-    return target
+    return target, None
+
+
+async def _held(ledger: Ledger) -> Instant:
+    newest = await ledger.newest_checkpoint()
+    return Instant(
+        log_entries=await ledger.log_size(),
+        head=(newest.size, newest.root) if newest else None,
+        epochs={epoch.number: epoch.paid_ms is not None for epoch in await ledger.epochs()},
+    )
 
 
 @dataclass(slots=True)
@@ -179,10 +186,12 @@ async def _is_wanted_now(source: Source, wanted: WantedObject) -> bool:
         await ledger.close()
 
 
-async def _copy_log(source: Source, ledger: Ledger, folder: Path) -> None:
+async def _copy_log(source: Source, held: Instant, folder: Path) -> None:
     paths = list(LOG_FILES)
-    for epoch in await ledger.epochs():
-        paths += [epoch_path(epoch.number), payouts_path(epoch.number)]
+    for number, is_paid in held.epochs.items():
+        paths.append(epoch_path(number))
+        if is_paid:  # else the file may be of later, and name transactions that the chain's copy does not have
+            paths.append(payouts_path(number))
     for path in paths:
         data = await source.tiles.read(path)
         if data is not None:

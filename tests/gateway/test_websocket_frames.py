@@ -161,6 +161,12 @@ def header(first: int, length: int, *, masked_bit: int = 0x80) -> bytes:
         (frame_of(1, b"\xed\xa0\x80"), CloseCode.INVALID_DATA),
         (frame_of(1, b"\xc3", fin=False) + frame_of(0, b"("), CloseCode.INVALID_DATA),
     ],
+    ids=[  # frames have a random mask: each process must give them the same names
+        *("first reserved bit", "third reserved bit", "reserved opcode", "reserved control opcode", "no mask"),
+        *("control frame in fragments", "control frame too long", "continuation of nothing", "text within a text"),
+        *("two length bytes for one", "eight length bytes for two", "negative length", "text too long"),
+        *("binary too long", "fragments too long", "not UTF-8", "a surrogate", "not UTF-8 over fragments"),
+    ],
 )
 def test_each_broken_rule_is_refused_with_its_code(wire: bytes, code: CloseCode) -> None:
     for cut in range(len(wire)):
