@@ -63,6 +63,8 @@ def guard(stop_signal: int, user: str, folder: str, log: str, command: list[str]
     os.write(1, b"%d\n" % server.pid)
     while server.poll() is None:
         readable, _, _ = select.select([0, ended], [], [])
+        if ended in readable:
+            os.read(ended, 512)  # a server that was paused tells of itself too, and lives on
         if 0 not in readable:
             continue
         if os.read(0, 16):
