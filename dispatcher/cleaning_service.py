@@ -35,7 +35,8 @@ _LOOK_S = 30.0
 LEFT_MS = 60_000
 """A page that has been fetched for so long waits for nobody in particular any more."""
 _LEFT_AT_START_MS = 5_000
-"""The same at the start of a process, which is often the next run of the one that left them."""
+"""The same at the start of a process, which is often the next run of the one that left them. The start ends when it has
+looked for everything that was fetched before it."""
 _INLINE_DECODE_BYTES = 524_288
 """Bodies of up to this many decoded bytes are decoded on the event loop (about a millisecond), others in a thread."""
 
@@ -171,19 +172,21 @@ class CleaningService:
 
     async def _recover(self) -> None:
         """Look for pages nobody cleans: soon after the start, then now and then; at once while there are many."""
-        age_ms = _LEFT_AT_START_MS
+        started_ms, is_start = self._clock(), True
         while True:
             if self._queue.qsize() > QUEUE_PAGES // 2:
                 await asyncio.sleep(_RETRY_S)
                 continue
             try:
-                taken = await self.take_backlog(older_than_ms=self._clock() - age_ms)
-                age_ms = LEFT_MS
+                looked_ms = self._clock()
+                age_ms = _LEFT_AT_START_MS if is_start else LEFT_MS
+                taken = await self.take_backlog(older_than_ms=looked_ms - age_ms)
             except StoreError as error:
                 _log.warning("cleaning_store_error", error=str(error))
                 await asyncio.sleep(_RETRY_S)
                 continue
-            await asyncio.sleep(_RETRY_S if taken else _LOOK_S * (0.5 + self._fraction()))
+            is_start = is_start and looked_ms - age_ms < started_ms
+            await asyncio.sleep(_RETRY_S if taken or is_start else _LOOK_S * (0.5 + self._fraction()))
 
     async def _work(self) -> None:
         while True:

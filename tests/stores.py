@@ -27,7 +27,7 @@ from dispatcher.adapters.sql_ledger import SqlLedger, open_ledger
 from dispatcher.frontier import Frontier, HostPace
 from tests.ledger.databases import SqliteFile, postgres_database
 from tests.server_programs import missing_postgres, missing_redis
-from tests.servers import RedisServer, shared_postgres
+from tests.servers import PostgresServer, RedisServer, shared_postgres
 
 SWITCH = "MEADOW_TEST_STORES"
 _CHOICES = ("embedded", "distributed")
@@ -131,8 +131,22 @@ def network_stores() -> Iterator[dict[str, str]]:
         yield {}
         return
     _require(missing_postgres() or missing_redis())
-    with shared_postgres().database() as database, RedisServer(options={"appendonly": "yes"}) as redis:
+    with contextlib.ExitStack() as stack:
+        if _network() == _OUTSIDE:
+            database = stack.enter_context(shared_postgres().database())
+        else:  # a network namespace of its own, from which the shared server is not reached
+            database = stack.enter_context(PostgresServer(fsync=False)).url
+        redis = stack.enter_context(RedisServer(options={"appendonly": "yes"}))
         yield {"MEADOW_DATABASE_URL": database, "MEADOW_REDIS_URL": redis.url}
+
+
+def _network() -> int:
+    """The network namespace of this thread; 0 where there are none."""
+    namespace = Path("/proc/thread-self/ns/net")
+    return namespace.stat().st_ino if namespace.exists() else 0
+
+
+_OUTSIDE = _network()
 
 
 def _require(missing: str | None) -> None:

@@ -97,6 +97,21 @@ async def test_what_a_crash_left_is_found_again_beyond_one_page_of_the_ledger(ro
     assert all(job.document_hash for job in await completed(room, jobs, service(room)))
 
 
+async def test_what_a_run_left_just_before_the_next_began_does_not_wait_for_long(room: Room) -> None:
+    jobs = await fetched(room, 2)
+    room.clock.now_ms -= LEFT_MS  # fetched this very moment
+    cleaning = service(room)
+    running = asyncio.ensure_future(cleaning.run())
+    await asyncio.sleep(0.1)
+    assert cleaning.is_idle
+    room.clock.pass_ms(5_000)
+    async with asyncio.timeout(10):
+        while any([(await room.job(job)).state is not JobState.COMPLETED for job in jobs]):
+            await asyncio.sleep(0.01)
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+
+
 @pytest.mark.parametrize("method", ["fetched", "jobs", "results", "complete"])
 async def test_a_ledger_that_fails_ends_nothing(room: Room, method: str) -> None:
     jobs = await fetched(room, 3)

@@ -18,7 +18,7 @@ async def start(lab: Lab, urls: list[str], **fields: object) -> str:
 
 async def finish(lab: Lab, labs: LedgerLabs, urls: list[str], **fields: object) -> str:
     batch_id = await start(lab, urls, **fields)
-    assert await labs.wait(batch_id, timeout_ms=20_000)
+    assert await labs.wait(batch_id, timeout_ms=60_000)
     return batch_id
 
 
