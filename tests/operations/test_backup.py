@@ -1,6 +1,7 @@
 """What a backup holds, what a restore refuses, and that neither leaves anything half done."""
 
 import asyncio
+import contextlib
 import os
 import shutil
 import sqlite3
@@ -16,12 +17,13 @@ import pytest
 from dispatcher.adapters.operator_keys import load_operator_keys
 from dispatcher.adapters.operator_stores import OperatorStores, find_stores
 from dispatcher.doctor import Level
-from dispatcher.ledger import StoredCheckpoint
+from dispatcher.ledger import Epoch, StoredCheckpoint
 from dispatcher.log_guard import refuse_fork
 from dispatcher.settings import DispatcherSettings
 from provenance.checkpoint import Checkpoint
 from provenance.errors import LogConflict
-from tests.ledger.conftest import Rows
+from provenance.log_info import epoch_path, payouts_path
+from tests.ledger.conftest import NOW_MS, Rows
 from tests.operations.doctor import Doctor, meadow
 from tests.operations.saved_network import Manifested, SavedNetwork, damaged
 from tests.servers import missing_postgres, shared_postgres
@@ -92,6 +94,33 @@ def test_everything_comes_back(tmp_path: Path, databases: tuple[dict[str, str], 
     again = meadow("restore", str(tmp_path / "copy"), "--data", str(tmp_path / "third" if after else new), **after)
     assert again.status == 1
     assert ("tables" if after else "not empty") in again.err
+
+
+def test_the_chain_is_of_the_ledgers_instant_and_payouts_are_those_on_it(
+    tmp_path: Path, databases: tuple[dict[str, str], dict[str, str]]
+) -> None:
+    settings, _ = databases
+    data, out = tmp_path / "data", tmp_path / "copy"
+
+    async def pay_one_of_two(net: SavedNetwork) -> None:
+        for number in (0, 1):
+            epoch = Epoch(number=number, statement=b"%d" % number, total=0, created_ms=NOW_MS)
+            assert await net.ledger.open_epoch(epoch, [])
+            await net.tiles.write_once(epoch_path(number), epoch.statement)
+            await net.tiles.write_once(payouts_path(number), b"signatures")
+        await net.ledger.mark_epoch_paid(0, NOW_MS)
+
+    work(data, settings, lambda net: net.fetch(1), pay_one_of_two)
+    (data / "solana").mkdir()
+    with contextlib.closing(sqlite3.connect(data / "solana" / "chain.sqlite3")) as chain:
+        chain.execute("PRAGMA journal_mode = WAL")
+        chain.execute("CREATE TABLE slots AS SELECT 7 AS slot")
+        chain.commit()
+        backed_up(data, out, settings)
+    with contextlib.closing(sqlite3.connect(out / "chain.sqlite3")) as copy:
+        assert copy.execute("SELECT slot FROM slots").fetchall() == [(7,)]
+    paths = [epoch_path(0), epoch_path(1), payouts_path(0), payouts_path(1)]
+    assert [(out / "log" / path).exists() for path in paths] == [True, True, True, False]
 
 
 def test_a_backup_may_be_one_file_without_the_keys(tmp_path: Path) -> None:
