@@ -99,7 +99,7 @@ async def test_a_worker_killed_while_idle_is_not_noticed_by_the_next_page() -> N
 
 @linux_only
 async def test_a_page_that_needs_too_much_memory_is_dropped_alone() -> None:
-    async with WorkerPool(1, memory_bytes=160 * 1024 * 1024) as pool:
+    async with WorkerPool(1, memory_bytes=160 * 1024 * 1024, page_timeout_ms=60_000) as pool:
         assert pool.memory_limited
         hungry = b"<html><body>" + b"<p>many <b>small</b> elements" * 400_000
         result = await pool.clean(hungry, url=URL)
