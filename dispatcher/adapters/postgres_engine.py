@@ -11,7 +11,7 @@ import asyncpg
 from sqlalchemy import Connection, inspect, text
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
-from dispatcher.adapters import migrations, sql_schema
+from dispatcher.adapters import migrations, sql_tables
 from dispatcher.adapters.postgres_errors import PostgresRules, described
 from dispatcher.adapters.sql_expressions import lock_name
 from dispatcher.errors import SetupError
@@ -114,7 +114,7 @@ async def migrate_postgres(url: str) -> tuple[str, str]:
 
 
 def _make(connection: Connection) -> None:
-    sql_schema.metadata.create_all(connection, checkfirst=False)
+    sql_tables.metadata.create_all(connection, checkfirst=False)
     migrations.stamp(connection)
 
 

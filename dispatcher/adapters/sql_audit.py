@@ -10,7 +10,8 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from dispatcher.adapters.postgres_engine import in_transaction
 from dispatcher.adapters.sql_ledger import sqlite_path
-from dispatcher.adapters.sql_schema import COUNTED_STATES, metadata
+from dispatcher.adapters.sql_schema import COUNTED_STATES
+from dispatcher.adapters.sql_tables import metadata
 from dispatcher.adapters.sqlite_engine import connect, driver, translated
 
 _STATES = ", ".join(f"count(*) FILTER (WHERE state = '{state}') AS {state}" for state in COUNTED_STATES)

@@ -11,7 +11,7 @@ from sqlalchemy import Connection, create_engine, text
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.pool import NullPool
 
-from dispatcher.adapters import migrations, sql_schema
+from dispatcher.adapters import migrations, sql_tables
 from dispatcher.errors import LedgerError, LedgerFull
 
 BUSY_TIMEOUT_S = 10.0
@@ -102,7 +102,7 @@ def prepare(connection: Connection, path: Path) -> None:
         try:
             tables = {name for (name,) in plain.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
             if not tables:
-                sql_schema.metadata.create_all(connection, checkfirst=False)
+                sql_tables.metadata.create_all(connection, checkfirst=False)
                 migrations.stamp(connection)
             else:
                 _bring_up(connection, tables, path)
