@@ -17,6 +17,9 @@ from tests.network.processes import until
 ALL_SITES = "<all_urls>"
 Scheme = Literal["light", "dark"]
 
+_START_S, _STOP_S = 180.0, 60.0
+_ANSWER_S = 60.0
+
 _SCREENS = ("display", "wayland_display", "dbus_session_bus_address")
 
 ARGUMENTS = (
@@ -56,7 +59,7 @@ class Chromium:
         return f"chrome-extension://{self.extension_id}"
 
     def worker(self) -> Worker:
-        """The running service worker; AssertionError where none starts within 20 s."""
+        """The running service worker; AssertionError where none starts in time."""
 
         def running() -> Worker | None:
             self._control.wait_for_timeout(1)  # lets Playwright read what happened meanwhile
@@ -145,7 +148,9 @@ def chromium(
             args=arguments(extension, more),
             locale=locale,
             env={**environment(profile)},
+            timeout=_START_S * 1000,
         )
+        context.set_default_timeout(_ANSWER_S * 1000)
         try:
             control = context.new_page()
             control.goto("chrome://extensions")
@@ -180,10 +185,10 @@ def left_alone(
     finally:
         process.terminate()
         try:
-            process.wait(20)
+            process.wait(_STOP_S)
         except subprocess.TimeoutExpired:
             process.kill()
-            process.wait(10)
+            process.wait(_STOP_S)
 
 
 def environment(home: Path) -> dict[str, str]:

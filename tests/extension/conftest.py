@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from playwright.sync_api import expect
 
 from tests.extension.authority import Authority, make_authority
 from tests.extension.name_server import NameServer, serving_names
@@ -13,6 +14,8 @@ from tests.extension.sandbox import SITE_ADDRESSES, Sandbox, available, sandbox
 from tests.extension.site import Site, serving
 from tests.extension.trap import Trap, trapping
 from tests.extension.wire import Wire, watching
+
+expect.set_options(timeout=60_000)  # what a page does at once takes long where the machine has other work
 
 DOMAIN = "meadow-test.org"
 NEWS, SHOP, HOME = f"news.{DOMAIN}", f"shop.{DOMAIN}", f"home.{DOMAIN}"

@@ -1,25 +1,29 @@
 """The extension at work for a real dispatcher: whole runs, which the tests keep short and `soak` makes long."""
 
 import asyncio
+import contextlib
 import json
 import random
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from provenance.audit_report import Outcome
 from tests.demo.gold_pages import failed_steps, verify
 from tests.extension.conftest import World
-from tests.extension.sharer import BrowserName, Sharer, dispatcher, sharer
+from tests.extension.sharer import BrowserName, Sharer, dispatcher, sharer, started
+from tests.extension.site import Request
 from tests.faults.soundness import chain_problems, ledger_problems, log_problems
 from tests.network.processes import Up, run, until
 
 HOSTS = tuple(f"s{number}.meadow-test.org" for number in range(12))
 _ADDRESSES = ("93.184.216.34", "93.184.216.35", "151.101.1.69", "2606:2800:220:1::1")
 _KINDS = ("/p", "/gzip", "/deflate", "/size/30000", "/size/130000")
-_REST_S = 120.0
+_LONG_S = 180.0
+"""For what takes many steps of several programs: generous, for only a run that fails waits so long."""
 _EVERY_ALARM = 10
 """Each tenth kill waits for the browser's own alarm; after the others the owner changes a rule, which wakes at once."""
 
@@ -56,62 +60,72 @@ def urls(count: int, mark: str) -> list[str]:
     return found
 
 
-def jobs_run(world: World, name: BrowserName, folder: Path, *, jobs: int) -> Findings:
-    """Install, agree, work; verify every row of the dataset; compare rewards on both sides."""
-    findings = Findings("jobs", name)
-    name_hosts(world)
-    with dispatcher(world, folder) as up:
-        with sharer(world, name, folder) as person:
-            assert world.site.requests == [], "nothing may be asked for before the sharer agreed"
-            person.agree(up.ready.api_url)
-            person.until_state("connected")
-            started = time.monotonic()
-            batch_id = up.lab.batch(urls(jobs, "j"))
-            status = up.lab.wait(batch_id, timeout_s=60 + jobs)
-            seconds = time.monotonic() - started
-            findings.figures = {"jobs": jobs, "completed": status["completed"], "jobs/s": round(jobs / seconds, 1)}
-            if status["completed"] != jobs:
-                findings.problems.append(f"{status['completed']} of {jobs} completed: {up.lab.errors(batch_id)}")
-            _verify(up, batch_id, folder / "dataset", findings)
-            come_to_rest(up, findings)
-            _compare_with_log(person, up, findings)
-            findings.problems += [f"the browser complains: {line}" for line in person.browser.errors()]
-        findings.problems += asyncio.run(chain_problems(up.data / "log", up.ledger, up.ready.solana_url))
-    findings.problems += _ledger_problems(up, {batch_id: jobs})
-    findings.problems += [f"connected to {caught}" for caught in world.trap.caught]
+@dataclass
+class Life:
+    """A sharer's browser at work for a real dispatcher. `accepted` holds each batch with how many pages it has."""
+
+    world: World
+    name: BrowserName
+    folder: Path
+    up: Up
+    person: Sharer
+    accepted: dict[str, int] = field(default_factory=dict)
+
+    def batch(self, pages: Sequence[str]) -> str:
+        """Have the lab ask for pages; the batch's id."""
+        batch_id = self.up.lab.batch(pages)
+        self.accepted[batch_id] = len(pages)
+        return batch_id
+
+
+@contextlib.contextmanager
+def living(world: World, name: BrowserName, folder: Path) -> Iterator[Life]:
+    """Start a dispatcher and a browser, install, agree; the runs below go one after another in one life."""
+    with dispatcher(world, folder) as up, sharer(world, name, folder) as person:
+        assert world.site.requests == [], "nothing may be asked for before the sharer agreed"
+        person.agree(up.ready.api_url)
+        person.until_state("connected")
+        yield Life(world, name, folder, up, person)
+
+
+def jobs_run(life: Life, *, jobs: int) -> Findings:
+    """Work; verify every row of the dataset; compare rewards on both sides."""
+    findings, up = Findings("jobs", life.name), life.up
+    name_hosts(life.world)
+    begun = time.monotonic()
+    batch_id = life.batch(urls(jobs, "j"))
+    status = up.lab.wait(batch_id, timeout_s=_LONG_S + jobs)
+    seconds = time.monotonic() - begun
+    findings.figures = {"jobs": jobs, "completed": status["completed"], "jobs/s": round(jobs / seconds, 1)}
+    if status["completed"] != jobs:
+        findings.problems.append(f"{status['completed']} of {jobs} completed: {up.lab.errors(batch_id)}")
+    _verify(up, batch_id, life.folder / "dataset", findings)
+    _check_books(life, findings)
+    findings.problems += [f"the browser complains: {line}" for line in life.person.browser.errors()]
     return findings
 
 
-def kill_run(world: World, name: BrowserName, folder: Path, *, kills: int, seed: int) -> Findings:
+def kill_run(life: Life, *, kills: int, seed: int) -> Findings:
     """Kill the worker at random moments while it has jobs in hand; nothing may be lost or counted twice."""
-    findings = Findings("worker kills", name)
+    findings, world, person = Findings("worker kills", life.name), life.world, life.person
     name_hosts(world)
     chance = random.Random(seed)
-    accepted: dict[str, int] = {}
-    with dispatcher(world, folder) as up:
-        with sharer(world, name, folder) as person:
-            person.agree(up.ready.api_url)
-            person.until_state("connected")
-            mid_job = 0
-            for kill in range(kills):
-                pages = [*urls(6, f"k{kill}"), f"http://{HOSTS[kill % len(HOSTS)]}/late/0.6/k{kill}"]
-                accepted[up.lab.batch(pages)] = len(pages)
-                until("a page is asked for", _asks(world, len(world.site.requests) + 2), timeout_s=90)
-                time.sleep(chance.uniform(0.0, 0.6))
-                mid_job += any(entry["outcome"] in ("fetching", "sent") for entry in person.journal())
-                person.browser.kill_worker()
-                if (kill + 1) % _EVERY_ALARM:
-                    person.nudge()
-            come_to_rest(up, findings)
-            states = Counter(state for batch in accepted for state in _states(up, batch))
-            log = Counter(entry["outcome"] for entry in person.journal())
-            findings.figures = {"kills": kills, "mid-job": mid_job, "pages": sum(accepted.values())}
-            findings.figures |= {"completed": states["completed"], "handed back": log["interrupted"]}
-            _compare_with_log(person, up, findings)
-        findings.problems += asyncio.run(chain_problems(up.data / "log", up.ledger, up.ready.solana_url))
-    findings.problems += _ledger_problems(up, accepted)
-    findings.problems += asyncio.run(log_problems(up.data / "log", up.ledger))
-    findings.problems += [f"connected to {caught}" for caught in world.trap.caught]
+    batches, pages, mid_job = [], 0, 0
+    for kill in range(kills):
+        asked = [*urls(6, f"k{kill}"), f"http://{HOSTS[kill % len(HOSTS)]}/late/0.6/k{kill}"]
+        batches.append(life.batch(asked))
+        pages += len(asked)
+        until("a page is asked for", _asks(world, len(world.site.requests) + 2), timeout_s=_LONG_S)
+        time.sleep(chance.uniform(0.0, 0.6))
+        mid_job += any(entry["outcome"] in ("fetching", "sent") for entry in person.journal())
+        person.browser.kill_worker()
+        if (kill + 1) % _EVERY_ALARM:
+            person.nudge()
+    _check_books(life, findings)
+    states = Counter(state for batch in batches for state in _states(life.up, batch))
+    log = Counter(entry["outcome"] for entry in person.journal())
+    findings.figures |= {"kills": kills, "mid-job": mid_job, "pages": pages}
+    findings.figures |= {"completed": states["completed"], "handed back": log["interrupted"]}
     return findings
 
 
@@ -123,14 +137,24 @@ def come_to_rest(up: Up, findings: Findings) -> None:
     """Wait until every job ended and every credit is paid."""
     ledger = up.ledger
     try:
-        until("every job ended, anchored and paid", ledger.at_rest, timeout_s=_REST_S, poll_s=0.2)
+        until("every job ended, anchored and paid", ledger.at_rest, timeout_s=_LONG_S, poll_s=0.2)
     except AssertionError as error:
         findings.problems.append(f"{error}; {ledger.open_jobs()} jobs are open")
 
 
-def _ledger_problems(up: Up, accepted: dict[str, int]) -> list[str]:
-    ledger = up.ledger
-    return [*ledger.broken(), *ledger_problems(ledger, accepted)]
+def _check_books(life: Life, findings: Findings) -> None:
+    """Once everything is at rest, ledger, public log, chain and the sharer's own log must say the same."""
+    up = life.up
+    come_to_rest(up, findings)
+    _compare_with_log(life.person, up, findings)
+    findings.problems += [*up.ledger.broken(), *ledger_problems(up.ledger, life.accepted)]
+    with ThreadPoolExecutor(1) as outside:  # Playwright's loop runs in this thread
+        for work in (
+            log_problems(up.data / "log", up.ledger),
+            chain_problems(up.data / "log", up.ledger, up.ready.solana_url),
+        ):
+            findings.problems += outside.submit(asyncio.run, work).result()
+    findings.problems += [f"connected to {caught}" for caught in life.world.trap.caught]
 
 
 def _states(up: Up, batch_id: str) -> list[str]:
@@ -142,7 +166,7 @@ def _compare_with_log(person: Sharer, up: Up, findings: Findings) -> None:
     ledger = up.ledger
     credits = {(str(job), int(amount)) for job, amount in ledger.rows("SELECT job_id, amount FROM credits")}
     try:
-        until("no answer waits", lambda: person.waiting() == 0, timeout_s=60, poll_s=0.3)
+        until("no answer waits", lambda: person.waiting() == 0, timeout_s=_LONG_S, poll_s=0.3)
     except AssertionError:
         findings.problems.append(f"{person.waiting()} answers wait for an acknowledgement")
     rewarded = [entry for entry in person.journal() if entry["reward"]]
@@ -158,7 +182,7 @@ def _compare_with_log(person: Sharer, up: Up, findings: Findings) -> None:
         return bool(earnings.get("paid") == total)
 
     try:
-        until("the extension shows what was paid", paid, timeout_s=45, poll_s=0.5)
+        until("the extension shows what was paid", paid, timeout_s=_LONG_S, poll_s=0.5)
     except AssertionError:
         findings.problems.append(f"shown {person.state().get('earnings')}, paid {total}")
     findings.figures["tokens paid"] = total / 1_000_000
@@ -171,7 +195,7 @@ def _verify(up: Up, batch_id: str, dataset: Path, findings: Findings) -> None:
         findings.problems.append(f"no dataset: {ran.stderr.strip()}")
         return
     rows = json.loads(ran.stdout)["rows"]
-    until("every entry is anchored and paid", up.ledger.at_rest, timeout_s=_REST_S, poll_s=0.2)
+    until("every entry is anchored and paid", up.ledger.at_rest, timeout_s=_LONG_S, poll_s=0.2)
     code, report = verify(dataset, up.ready.log_url, up.ready.solana_url, env=up.env)
     findings.figures["rows verified"] = len(report.rows)
     if code != 0 or len(report.rows) != rows or rows == 0:
@@ -182,54 +206,52 @@ def _verify(up: Up, batch_id: str, dataset: Path, findings: Findings) -> None:
             findings.problems.append(f"row {row.position}: not OK: {', '.join(unchecked)}")
 
 
-def restart_run(world: World, name: BrowserName, folder: Path) -> Findings:
+def restart_run(life: Life) -> Findings:
     """Stop the dispatcher, start it again: the sharer is back within a minute and goes on earning."""
-    findings = Findings("dispatcher restart", name)
-    name_hosts(world)
-    with dispatcher(world, folder) as up, sharer(world, name, folder) as person:
-        person.agree(up.ready.api_url)
-        person.until_state("connected")
-        for way in ("drained", "killed"):
-            if way == "drained":
-                up.stop()
-            else:
-                up.kill()
-            time.sleep(3)
-            up.started()
-            back = time.monotonic()
-            until("the node is back", lambda: up.state().nodes, timeout_s=90, poll_s=0.2)
-            findings.figures[f"back after being {way}, s"] = round(time.monotonic() - back, 1)
-            batch_id = up.lab.batch(urls(3, way))
-            if up.lab.wait(batch_id)["completed"] != 3:
-                findings.problems.append(f"no work after the dispatcher was {way}")
+    findings, up = Findings("dispatcher restart", life.name), life.up
+    name_hosts(life.world)
+    for way in ("drained", "killed"):
+        if way == "drained":
+            up.stop()
+        else:
+            up.kill()
+        life.person.until_state("connecting")
+        started(up)
+        back = time.monotonic()
+        until("the node is back", lambda: up.state().nodes, timeout_s=_LONG_S, poll_s=0.2)
+        findings.figures[f"back after being {way}, s"] = round(time.monotonic() - back, 1)
+        if up.lab.wait(life.batch(urls(3, way)), timeout_s=_LONG_S)["completed"] != 3:
+            findings.problems.append(f"no work after the dispatcher was {way}")
     findings.problems += [f"{name}: {value} s" for name, value in findings.figures.items() if value > 60]
     return findings
 
 
-def silence_run(world: World, name: BrowserName, folder: Path, *, seconds: float) -> Findings:
-    """Withdraw the permission with pages in flight: from then on the sharer's browser says nothing to anybody."""
-    findings = Findings("permission withdrawn", name)
+def silence_run(life: Life, *, seconds: float) -> Findings:
+    """Withdraw the permission with pages in flight: from then on the sharer's browser says nothing to anybody.
+
+    Ends the life: what was in flight comes to nothing.
+    """
+    findings, world, up = Findings("permission withdrawn", life.name), life.world, life.up
     name_hosts(world)
-    with dispatcher(world, folder) as up, sharer(world, name, folder) as person:
-        person.agree(up.ready.api_url)
-        person.until_state("connected")
-        up.lab.batch([f"http://{host}/drip/100/0.1/silent" for host in HOSTS])
-        until("pages are in flight", lambda: len(world.site.requests) >= 6)
-        person.browser.withdraw()
-        person.until_state("no_permission", timeout_s=10)
-        time.sleep(0.5)
-        requests = len(world.site.requests)
-        if up.state().nodes:
-            findings.problems.append("the dispatcher still has a session")
-        up.lab.batch(urls(4, "after"))
-        time.sleep(seconds)
-        if len(world.site.requests) != requests:
-            asked = [request.path for request in world.site.requests[requests:] if request.path != "/robots.txt"]
-            findings.problems += [f"asked for after the withdrawal: {path}" for path in asked]
-        if up.state().nodes:
-            findings.problems.append("the node came back without the permission")
-        findings.figures = {"silent for, s": seconds}
+    life.batch([f"http://{host}/drip/9000/0.1" for host in HOSTS])
+    until("pages are in flight", lambda: len(_downloads(world)) >= 3)
+    life.person.browser.withdraw()
+    life.person.until_state("no_permission")
+    until("every page is left", lambda: all(request.left for request in _downloads(world)))
+    until("the dispatcher has no session any more", lambda: not up.state().nodes)
+    requests = len(world.site.requests)
+    life.batch(urls(4, "after"))
+    time.sleep(seconds)
+    asked = [request.path for request in world.site.requests[requests:] if request.path != "/robots.txt"]
+    findings.problems += [f"asked for after the withdrawal: {path}" for path in asked]
+    if up.state().nodes:
+        findings.problems.append("the node came back without the permission")
+    findings.figures = {"silent for, s": seconds}
     return findings
+
+
+def _downloads(world: World) -> list[Request]:
+    return [request for request in world.site.requests if request.path.startswith("/drip/")]
 
 
 def all_sound(findings: Sequence[Findings]) -> int:

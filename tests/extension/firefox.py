@@ -13,7 +13,7 @@ from typing import Any
 
 from tests.extension.chromium import ALL_SITES, Scheme, environment
 from tests.extension.firefox_profile import Preference, write_profile
-from tests.extension.marionette import Marionette
+from tests.extension.marionette import Marionette, MarionetteError
 from tests.extension.sandbox import Sandbox
 from tests.network.processes import until
 
@@ -26,9 +26,10 @@ _ENVIRONMENT = {
     "MOZ_CRASHREPORTER_DISABLE": "1",
     "MOZ_REMOTE_SETTINGS_DEVTOOLS": "1",  # without it the preference services.settings.server is not read
 }
-_START_S = 60.0
-_STOP_S = 20.0
-_ANSWER_S = 20.0
+_START_S = 180.0
+_STOP_S = 60.0
+_MADE_ANEW = ("no such element", "stale element reference")
+"""What Marionette says where a page put another element in the place of one between finding and clicking it."""
 _KEYS = {"Tab": "\ue004", "Enter": "\ue007", "Escape": "\ue00c", "ArrowUp": "\ue013", "ArrowDown": "\ue015"}
 _SCHEMES = {"dark": 0, "light": 1}
 
@@ -54,11 +55,18 @@ class Tab:
 
     def click(self, selector: str) -> None:
         """Click on the first such element, as a person does, once it is there and shown."""
-        until(f"{selector} can be clicked", lambda: self._is_shown(selector), timeout_s=_ANSWER_S)
-        self._marionette.call("WebDriver:ElementClick", id=self._find(selector))
+        until(f"{selector} is clicked", lambda: self._is_clicked(selector))
 
-    def _is_shown(self, selector: str) -> bool:
-        return bool(self.evaluate("selector => document.querySelector(selector)?.checkVisibility()", selector))
+    def _is_clicked(self, selector: str) -> bool:
+        if not self.evaluate("selector => document.querySelector(selector)?.checkVisibility()", selector):
+            return False
+        try:
+            self._marionette.call("WebDriver:ElementClick", id=self._find(selector))
+        except MarionetteError as error:
+            if error.kind not in _MADE_ANEW:
+                raise
+            return False
+        return True
 
     def press(self, selector: str, key: str) -> None:
         """Press a key, named as in `KeyboardEvent.key`, while an element has the focus."""
@@ -242,8 +250,10 @@ def firefox(
             yield Firefox(own, log, marionette)
         finally:
             # Only an orderly end writes down what is installed and granted.
-            marionette.call("Marionette:Quit", flags=["eForceQuit"])
-            marionette.close()
+            try:
+                marionette.call("Marionette:Quit", flags=["eForceQuit"])
+            finally:
+                marionette.close()
             process.wait(_STOP_S)
 
 
@@ -281,7 +291,7 @@ def _running(
             process.wait(_STOP_S)
         except subprocess.TimeoutExpired:
             process.kill()
-            process.wait(10)
+            process.wait(_STOP_S)
 
 
 def packed(extension: Path, archive: Path) -> Path:

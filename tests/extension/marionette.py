@@ -8,11 +8,17 @@ import json
 import socket
 from typing import Any
 
-_ANSWER_S = 60.0
+_ANSWER_S = 200.0
+_SCRIPT_MS = 180_000
+"""How long a script may take: the browser's own bound is 30 s."""
 
 
 class MarionetteError(Exception):
-    """The browser refused a command, or a script in it failed."""
+    """The browser refused a command, or a script in it failed; `kind` is its code for why."""
+
+    def __init__(self, command: str, kind: str, message: str) -> None:
+        super().__init__(f"{command}: {kind}: {message}")
+        self.kind = kind
 
 
 class Marionette:
@@ -23,7 +29,7 @@ class Marionette:
         self._stream = self._socket.makefile("rb")
         self._last_id = 0
         self._receive()  # the greeting
-        self.call("WebDriver:NewSession", acceptInsecureCerts=False)
+        self.call("WebDriver:NewSession", acceptInsecureCerts=False, timeouts={"script": _SCRIPT_MS})
 
     def close(self) -> None:
         """Close the connection; the browser runs on."""
@@ -38,7 +44,7 @@ class Marionette:
         _, answered, error, result = self._receive()
         assert answered == self._last_id, f"an answer to {answered}, not to {self._last_id}"
         if error is not None:
-            raise MarionetteError(f"{command}: {error['error']}: {error['message']}")
+            raise MarionetteError(command, error["error"], error["message"])
         return result["value"] if isinstance(result, dict) and set(result) == {"value"} else result
 
     def script(self, body: str, *arguments: object) -> Any:

@@ -135,13 +135,20 @@ def go(view: View, path: str) -> None:
 
 
 def settle(view: View) -> None:
-    """Wait until a page shows what it has read: the same for 60 ms."""
+    """Wait until a page has saved what was done on it, and shows what it has read.
+
+    It stays the same for a while in which the browser gave the answers that a page asks it for: it gives them in order,
+    and on a busy machine late.
+    """
     view.evaluate(
         """(async () => {
           let before = null;
           let now = "";
-          while (before !== now || document.body.hidden) {
+          while (before !== now || document.body.hidden || document.querySelector("[aria-busy]") !== null) {
             before = now;
+            await navigator.locks.request("meadow-rules", () => chrome.storage.local.get(null));
+            await chrome.storage.local.get(null);
+            await indexedDB.databases();
             await new Promise((resolve) => setTimeout(resolve, 60));
             now = `${document.body.innerText.length} ${document.body.innerHTML.length}`;
           }

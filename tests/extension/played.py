@@ -33,6 +33,8 @@ from protocol.statements import Kind, Statement, sign, split
 from tests.network.processes import quiet_port, until
 from tests.node_agent.played_dispatcher import Dispatcher, Result
 
+_SOON_S = 60.0
+"""How long what must come may take: generous, for only a test that fails waits so long."""
 Answer = Refuse | Failure | Result
 _Value = TypeVar("_Value")
 _Message = TypeVar("_Message")
@@ -60,6 +62,9 @@ class Scripted(Dispatcher):
     """When each connection came, by the monotonic clock."""
     open_connections: int = 0
     most_connections: int = 0
+    available: tuple[int, str] = (0, "")
+    """How many jobs the node says it holds in this session, and why: by its hello, then by its last word."""
+    _greeted: int = 0
 
     async def serve(self, request: web.Request) -> web.WebSocketResponse:
         self.dials.append(time.monotonic())
@@ -71,6 +76,26 @@ class Scripted(Dispatcher):
             return await super().serve(request) if self.opening is None else await self._open(request, self.opening)
         finally:
             self.open_connections -= 1
+
+    def _note(self, message: FromNode | Result | None) -> None:
+        if len(self.hellos) != self._greeted:
+            self._greeted = len(self.hellos)
+            self.available = (self.hellos[-1].max_concurrent_jobs, "")
+        if isinstance(message, Availability):
+            self.available = (message.max_concurrent_jobs, message.reason)
+        super()._note(message)
+
+    async def flood(self, message: FromDispatcher, *, times: int) -> None:
+        socket, text = self.socket, encode_message(message)
+        assert socket is not None, "there is no session"
+        with contextlib.suppress(ConnectionError):
+            for _ in range(times):
+                await socket.send_str(text)
+
+    async def leave_unheard(self) -> None:
+        self.opening = ""
+        if self.socket is not None:
+            await self.drop()
 
     async def _on_message(self, connection: web.WebSocketResponse, message: FromNode) -> None:
         if isinstance(message, Refuse | Failure) and not self.notes:
@@ -128,9 +153,7 @@ class Played:
 
     def leave_unheard(self) -> None:
         """Break the session, and answer no further dial until `reset`: nothing that waits is waited for."""
-        self.script.opening = ""
-        if self.script.socket is not None:
-            self.drop()
+        self._run(self.script.leave_unheard())
 
     def say(self, message: FromDispatcher) -> None:
         self._run(self.script.send(message))
@@ -140,6 +163,10 @@ class Played:
         socket = self.script.socket
         assert socket is not None, "there is no session"
         self._run(socket.send_str(frame) if isinstance(frame, str) else socket.send_bytes(frame))
+
+    def flood(self, message: FromDispatcher, *, times: int) -> None:
+        """Say the same so many times, as fast as the connection takes it, or until it ends."""
+        self._run(self.script.flood(message, times=times), seconds=2 * _SOON_S)
 
     def drop(self) -> None:
         """Break the connection without a word."""
@@ -164,9 +191,9 @@ class Played:
         self.connected(sessions=1)
         self._run(self.script.send_statement(statement))
 
-    def answer(self, job: Job, *, seconds: float = 15) -> Answer:
+    def answer(self, job: Job) -> Answer:
         """Wait for a job's first answer; a result is checked against the job."""
-        return self._run(self.script.answer(job, seconds=seconds), seconds=seconds + 5)
+        return self._run(self.script.answer(job, seconds=_SOON_S))
 
     def answers(self, job: Job) -> list[Answer]:
         return self.script.answers(job)
@@ -181,10 +208,14 @@ class Played:
         """What the node said of one kind, in order."""
         return [message for message in list(self.script.heard) if isinstance(message, kind)]
 
-    def until_heard(self, kind: type[_Message], *, count: int = 1, seconds: float = 15) -> list[_Message]:
+    def until_heard(self, kind: type[_Message], *, count: int = 1) -> list[_Message]:
         """Wait until the node said so many of one kind."""
         what = f"{count} {kind.__name__}"
-        return until(what, lambda: (found := self.heard(kind))[count - 1 :] and found, timeout_s=seconds)
+        return until(what, lambda: (found := self.heard(kind))[count - 1 :] and found, timeout_s=_SOON_S)
+
+    def until_accepted(self, job: Job, *, times: int = 1) -> None:
+        """Wait until the node said so many times that it has a job in hand."""
+        until(f"{job.url} is accepted", lambda: self.accepts(job) == times, timeout_s=_SOON_S)
 
     def accepts(self, job: Job) -> int:
         return sum(message.job_id == job.job_id for message in self.heard(Accept))
@@ -195,26 +226,22 @@ class Played:
     def results(self, job: Job) -> list[Result]:
         return [answer for answer in self.answers(job) if isinstance(answer, Result)]
 
-    def available(self) -> tuple[int, str]:
-        """How many jobs the node says it holds, and why: its last word of this session."""
-        said = self.heard(Availability)
-        return (said[-1].max_concurrent_jobs, said[-1].reason) if said else (self.hello().max_concurrent_jobs, "")
-
     def until_available(self, count: int, reason: str = "") -> None:
-        until(f"{count} {reason}", lambda: self.available() == (count, reason), timeout_s=15)
+        """Wait until the node's last word in this session is that it holds so many jobs, and why."""
+        until(f"{count} {reason}", lambda: self.script.available == (count, reason), timeout_s=_SOON_S)
 
     def hello(self) -> Hello:
         """The hello of the newest session."""
         return self.script.hellos[-1]
 
-    def connected(self, *, sessions: int, seconds: float = 30) -> None:
+    def connected(self, *, sessions: int) -> None:
         """Wait for the so-manieth session since the last `reset`."""
-        self._run(self.script.until(lambda: self._is_open(sessions), seconds=seconds), seconds=seconds + 5)
+        self._run(self.script.until(lambda: self._is_open(sessions), seconds=_SOON_S))
 
     def _is_open(self, sessions: int) -> bool:
         return len(self.script.hellos) >= sessions and self.script.socket is not None
 
-    def _run(self, work: Coroutine[Any, Any, _Value], *, seconds: float = 20) -> _Value:
+    def _run(self, work: Coroutine[Any, Any, _Value], *, seconds: float = _SOON_S + 5) -> _Value:
         return asyncio.run_coroutine_threadsafe(work, self._loop).result(seconds)
 
 
@@ -226,14 +253,14 @@ def playing() -> Iterator[Played]:
     thread.start()
 
     def run(work: Coroutine[Any, Any, _Value]) -> _Value:
-        return asyncio.run_coroutine_threadsafe(work, loop).result(20)
+        return asyncio.run_coroutine_threadsafe(work, loop).result(_SOON_S)
 
     script = Scripted(port=quiet_port())
     runner = run(_serve(script))
     try:
         yield Played(script, loop)
     finally:
-        asyncio.run_coroutine_threadsafe(runner.cleanup(), loop).result(20)
+        asyncio.run_coroutine_threadsafe(runner.cleanup(), loop).result(_SOON_S)
         loop.call_soon_threadsafe(loop.stop)
         thread.join(10)
         loop.close()

@@ -44,7 +44,7 @@ PRIVATE_ADDRESSES = (
 _NEEDED = ("ip", "mount", "unshare")
 _FILES = ("/etc/resolv.conf", "/etc/nsswitch.conf")
 _THREADS_OWN = Path("/proc/thread-self/ns/net")
-_GONE_S = 10.0
+_GONE_S = 60.0
 
 # A pair of virtual cards makes the machine look connected: browsers ask the kernel whether it is. Packets never reach
 # them, because the routes to `lo` stand in the table `local`, which the kernel reads first.
@@ -138,7 +138,7 @@ def _furnish(folder: Path) -> None:
     with contextlib.suppress(SandboxError):  # a kernel without veth: browsers merely think that they are offline
         _ip(_WELCOME)
     Path("/proc/sys/net/ipv6/ip_nonlocal_bind").write_text("1")  # of this namespace: servers may take any address
-    (folder / "resolv.conf").write_text("nameserver 127.0.0.1\noptions timeout:2 attempts:2\n")
+    (folder / "resolv.conf").write_text("nameserver 127.0.0.1\noptions timeout:15 attempts:2\n")
     databases = "".join(f"{name}: files\n" for name in ("passwd", "group", "shadow", "services", "protocols"))
     (folder / "nsswitch.conf").write_text(f"{databases}hosts: files dns\n")
 

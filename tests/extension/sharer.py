@@ -90,9 +90,9 @@ class Sharer:
         found: dict[str, Any] = self.state().get("standing") or {}
         return found
 
-    def until_state(self, name: str, *, timeout_s: float = 60.0) -> None:
+    def until_state(self, name: str) -> None:
         """Wait until the node says it is in a state."""
-        until(f"the node is {name}", lambda: self.standing().get("state") == name, timeout_s=timeout_s, poll_s=0.2)
+        until(f"the node is {name}", lambda: self.standing().get("state") == name, timeout_s=60)
 
     def journal(self) -> list[dict[str, Any]]:
         """Every entry of the log."""
@@ -132,9 +132,16 @@ def dispatcher(world: World, folder: Path, **env: str) -> Iterator[Up]:
     settings = {"MEADOW_HOST_DELAY_MS": "20", "MEADOW_HOST_MAX_CONCURRENT": "4", "MEADOW_DRAIN_MS": "3000", **env}
     up = Up(folder / "up", port=quiet_port(), env=settings, wrap=wrapped(world))
     try:
-        yield up.started()
+        yield started(up)
     finally:
         up.close()
+
+
+def started(up: Up) -> Up:
+    """Start a dispatcher, and give it the time that it takes beside browsers on a busy machine."""
+    up.start()
+    up.wait_ready(timeout_s=180)
+    return up
 
 
 def wrapped(world: World) -> Callable[[Sequence[str]], list[str]]:

@@ -6,6 +6,7 @@
 /status/CODE            an error page with this status
 /to?URL                 302 to URL; /to/CODE?URL another status; /loop/N a chain that leads to /loop/N+1 for ever
 /slow/SECONDS/ANY       the page after so many seconds; /late/SECONDS/ANY the head at once and the body so much later
+/held/ANY               the head at once and the body when the test calls `Site.release`
 /drip/BYTES/SECONDS     so many bytes, one in each such interval
 /big/BYTES              random text without a Content-Length (chunked); /endless never ends
 /bomb/BYTES             gzip that unpacks to so many zeros; /bomb-br/BYTES brotli
@@ -31,13 +32,15 @@ from tests.extension.site_answers import ENDLESS, Answer, Asked, Replies, answer
 ROBOTS = "User-agent: *\nDisallow: /private/\n"
 _HEAD_BYTES = 65_536
 _PIECE_BYTES = 65_536
+_LOOK_S = 0.02
 
 
 @dataclass
 class Request(Asked):
     """A request as it arrived: when (`time.monotonic`, seconds), from where, to which of the site's addresses.
 
-    `sent_bytes` counts the body handed to the kernel, `whole` turns true once all of it was.
+    `sent_bytes` counts the body handed to the kernel, `whole` turns true once all of it was, `left` where the connection
+    ended before.
     """
 
     at_s: float = 0.0
@@ -46,6 +49,7 @@ class Request(Asked):
     secure: bool = False
     sent_bytes: int = 0
     whole: bool = False
+    left: bool = False
 
 
 @dataclass
@@ -57,13 +61,21 @@ class Site:
     answers: Replies = field(default_factory=dict)
     requests: list[Request] = field(default_factory=list)
     connections: int = 0
+    gate: threading.Event = field(default_factory=threading.Event)
+    """What the pages under /held/ wait for; each test has its own."""
 
     def seen(self, path: str) -> list[Request]:
         """The requests for a path, query left out, oldest first."""
         return [request for request in self.requests if request.path == path]
 
+    def release(self) -> None:
+        """Send what is held, and hold nothing more."""
+        self.gate.set()
+
     def reset(self) -> None:
         """Forget the requests so far and the answers of the test's own."""
+        self.release()
+        self.gate = threading.Event()
         self.requests.clear()
         self.answers.clear()
         self.robots, self.connections = ROBOTS, 0
@@ -89,6 +101,7 @@ def listen(address: str, port: int) -> socket.socket:
 class _Connection:
     def __init__(self, site: Site, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._site, self._reader, self._writer = site, reader, writer
+        self._request: Request | None = None
 
     async def serve(self) -> None:
         self._site.connections += 1
@@ -100,10 +113,13 @@ class _Connection:
         except asyncio.CancelledError:
             self._writer.transport.abort()
             raise
+        finally:
+            if self._request is not None:
+                self._request.left = not self._request.whole
 
     async def _serve_one(self) -> bool:
         head = await self._reader.readuntil(b"\r\n\r\n")
-        request = await self._read(head)
+        request = self._request = await self._read(head)
         self._site.requests.append(request)
         answer = answer_for(request, self._site.robots, self._site.answers)
         await asyncio.sleep(answer.wait_s)
@@ -136,6 +152,8 @@ class _Connection:
         self._writer.write(answer.head())
         await self._writer.drain()
         await asyncio.sleep(answer.wait_body_s)
+        if answer.held:
+            await self._released(self._site.gate)
         if request.method == "HEAD":
             return
         if answer.body is ENDLESS:
@@ -146,6 +164,12 @@ class _Connection:
             await self._write(request, body[start : start + step])
             if answer.piece_bytes:
                 await asyncio.sleep(answer.piece_s)
+
+    async def _released(self, gate: threading.Event) -> None:
+        while not gate.is_set():
+            if self._reader.at_eof():
+                raise ConnectionError("the client went away")
+            await asyncio.sleep(_LOOK_S)
 
     async def _write(self, request: Request, data: bytes) -> None:
         self._writer.write(data)
@@ -195,7 +219,7 @@ def serving(
     ready, stop = threading.Event(), asyncio.Event()
     thread = threading.Thread(target=loop.run_until_complete, args=(_serve(site, sockets, ready, stop),), daemon=True)
     thread.start()
-    assert ready.wait(10), "the site did not start"
+    assert ready.wait(60), "the site did not start"
     try:
         yield site
     finally:

@@ -49,7 +49,7 @@ class Asked:
 
 @dataclass(frozen=True)
 class Answer:
-    """An answer. `raw` replaces the whole of it; `reset` ends the connection after `wait_s` instead."""
+    """An answer. `raw` replaces the whole of it; `reset` ends the connection after `wait_s` instead; `held` is /held/'s."""
 
     status: int = 200
     headers: Headers = (_HTML,)
@@ -59,6 +59,7 @@ class Answer:
     chunked: bool = False
     wait_s: float = 0.0
     wait_body_s: float = 0.0
+    held: bool = False
     piece_bytes: int = 0
     piece_s: float = 0.0
     raw: bytes | None = None
@@ -208,6 +209,7 @@ _KINDS: Mapping[str, Callable[[Asked, str], Answer]] = {
     "loop": lambda _, rest: Answer(status=302, headers=(("Location", f"/loop/{int(rest) + 1}"),)),
     "slow": lambda asked, rest: Answer(body=page(asked.path).encode(), wait_s=float(rest.partition("/")[0])),
     "late": lambda asked, rest: Answer(body=page(asked.path).encode(), wait_body_s=float(rest.partition("/")[0])),
+    "held": lambda asked, _: Answer(body=page(asked.path).encode(), held=True),
     "drip": _drip,
     "big": _big,
     "endless": lambda _, __: Answer(headers=(_TEXT,), body=ENDLESS, chunked=True),

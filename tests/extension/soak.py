@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from tests.extension.conftest import World, opening_world, reset
-from tests.extension.drills import Findings, all_sound, jobs_run, kill_run, restart_run, silence_run
+from tests.extension.drills import Findings, Life, all_sound, jobs_run, kill_run, living, restart_run, silence_run
 from tests.extension.sandbox import available
 from tests.extension.sharer import BROWSERS, BrowserName, missing
 from tests.extension.unattended import idle_side_by_side
@@ -22,19 +22,21 @@ def soak(
     world: World, folder: Path, names: Sequence[BrowserName], *, jobs: int, kills: int, idle_s: float, seed: int
 ) -> int:
     """Run everything in the named browsers, the idle ones side by side; 1 where anything did not hold."""
-    runs: list[Callable[[BrowserName, Path], Findings]] = [
-        lambda name, own: jobs_run(world, name, own, jobs=jobs),
-        lambda name, own: kill_run(world, name, own, kills=kills, seed=seed),
-        lambda name, own: restart_run(world, name, own),
-        lambda name, own: silence_run(world, name, own, seconds=45),
+    runs: list[Callable[[Life], Findings]] = [
+        lambda life: jobs_run(life, jobs=jobs),
+        lambda life: kill_run(life, kills=kills, seed=seed),
+        restart_run,
+        lambda life: silence_run(life, seconds=45),
     ]
     broken = 0
-    for number, run in enumerate(runs):
-        for name in names:
-            reset(world)
-            own = folder / f"{number}-{name}"
-            own.mkdir()
-            broken |= all_sound([run(name, own)])
+    for name in names:
+        reset(world)
+        own = folder / f"life-{name}"
+        own.mkdir()
+        with living(world, name, own) as life:
+            for run in runs:
+                reset(world)
+                broken |= all_sound([run(life)])
     reset(world)
     return broken | all_sound(idle_side_by_side(world, names, folder, seconds=idle_s))
 

@@ -19,7 +19,7 @@ LARGEST_BYTES = 120_000
 pytestmark = [
     pytest.mark.skipif(shutil.which("node") is None, reason="there is no node"),
     pytest.mark.skipif(not (DIST / "meadow-chrome.zip").exists(), reason="not built: run make extension"),
-    pytest.mark.timeout(180),
+    pytest.mark.timeout(600),
 ]
 
 
@@ -36,13 +36,12 @@ def texts(name: str) -> dict[str, str]:
 
 
 def test_the_same_sources_give_the_same_bytes(tmp_path: Path) -> None:
-    built = [tmp_path / "one", tmp_path / "two"]
-    for folder in built:
-        subprocess.run(["node", "build.mjs", str(folder)], cwd=EXTENSION, check=True, capture_output=True)
+    subprocess.run(["node", "build.mjs", str(tmp_path)], cwd=EXTENSION, check=True, capture_output=True)
     for name in NAMES:
-        one, two = ((folder / f"meadow-{name}.zip").read_bytes() for folder in built)
-        assert one == two
-        assert one == (DIST / f"meadow-{name}.zip").read_bytes(), "dist/ is of other sources: run make extension"
+        built, shipped = (folder / f"meadow-{name}.zip" for folder in (tmp_path, DIST))
+        assert built.read_bytes() == shipped.read_bytes(), (
+            "not the same, or dist/ is of other sources: run make extension"
+        )
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -17,7 +17,7 @@ from tests.network.processes import quiet_port, until
 ALLOWED = "chrome.permissions.contains({ origins: ['http://*/*', 'https://*/*'] })"
 DATABASES = "indexedDB.databases().then((all) => all.map(({ name }) => name))"
 
-pytestmark = [pytest.mark.browser, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.browser, pytest.mark.timeout(600)]
 
 
 @pytest.fixture
@@ -74,14 +74,15 @@ def test_a_whole_life_with_the_keyboard_alone(page: Page, person: Sharer) -> Non
     assert page.evaluate(ALLOWED) is True
     state = person.state()
     assert (state["rules"]["daily_bytes"], state["wallet"]["own"]) == (320_000_000, True)
-    person.until_state("connecting", timeout_s=10)
+    person.until_state("connecting")
 
     go(page, "popup.html")
     tab_to(page, "#pause-hour")
     page.keyboard.press("Enter")
-    person.until_state("paused", timeout_s=10)
+    person.until_state("paused")
+    expect(page.locator("#pause")).to_be_hidden()
     page.keyboard.press("Enter")
-    person.until_state("connecting", timeout_s=10)
+    person.until_state("connecting")
 
     go(page, "dashboard.html#sites")
     tab_to(page, "#site-input")
@@ -93,6 +94,7 @@ def test_a_whole_life_with_the_keyboard_alone(page: Page, person: Sharer) -> Non
     page.keyboard.press("Shift+Tab")
     tab_to(page, "a[href='#limits']", key="Shift+Tab")
     page.keyboard.press("Enter")
+    expect(page.locator("#limits-title")).to_be_focused()
     tab_to(page, "#cap-daily_bytes")
     page.keyboard.press("ControlOrMeta+a")
     page.keyboard.type("64")
@@ -101,19 +103,20 @@ def test_a_whole_life_with_the_keyboard_alone(page: Page, person: Sharer) -> Non
 
     tab_to(page, "a[href='#leave']", key="Shift+Tab")
     page.keyboard.press("Enter")
+    expect(page.locator("#leave-title")).to_be_focused()
     tab_to(page, "#erase")
     page.keyboard.press("Enter")
     tab_to(page, "dialog input")
     page.keyboard.press("Space")
     tab_to(page, "dialog button[value=yes]")
     page.keyboard.press("Enter")
-    expect(page.get_by_role("button", name="Remove")).to_be_visible(timeout=15_000)
+    expect(page.get_by_role("button", name="Remove")).to_be_visible()
     assert page.evaluate("document.activeElement.tagName") == "H1"
     assert page.evaluate(ALLOWED) is False
     assert empty(page)
     assert (out_of_sight(page), violations(page)) == ([], [])
     page.close()
-    until("nothing comes back", lambda: empty(person.view), timeout_s=3)
+    until("nothing comes back", lambda: empty(person.view))
 
 
 def test_what_is_not_right_is_said_beside_it_and_nothing_begins(page: Page, person: Sharer) -> None:
@@ -174,11 +177,12 @@ def test_withdrawing_and_leaving_leave_nothing_behind(
         view = person.browser.open("dashboard.html#privacy")
         settle(view)
         view.click("#permission-button")
-        person.until_state("no_permission", timeout_s=10)
+        person.until_state("no_permission")
         assert view.evaluate(ALLOWED) is False
+        settle(view)
         person.browser.will_allow()
         view.click("#permission-button")
-        person.until_state("connecting", timeout_s=10)
+        person.until_state("connecting")
         assert view.evaluate(ALLOWED) is True
         go(view, "dashboard.html#leave")
         view.click("#erase")

@@ -33,7 +33,7 @@ NO_SITES = {
 PARTS = {"dispatcher": "dispatcher-title", "schedule": "hours-title", "surroundings": "surroundings-title"}
 """Names in addresses, and the headings they lead to."""
 
-pytestmark = [pytest.mark.browser, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.browser, pytest.mark.timeout(600)]
 
 
 @dataclass

@@ -32,7 +32,7 @@ SEARCHES: dict[str, Callable[[seeded.Entry], bool]] = {
 """What is typed, and which entries it means."""
 _KEYS = "[...document.querySelectorAll('.log-page .facts dd:last-child')].map((last) => last.textContent)"
 
-pytestmark = [pytest.mark.browser, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.browser, pytest.mark.timeout(600)]
 
 
 @pytest.fixture(scope="module")

@@ -23,7 +23,7 @@ from tests.extension.site import Site, serving
 from tests.extension.site_answers import Answer
 from tests.network.site import page
 
-pytestmark = [pytest.mark.browser, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.browser, pytest.mark.timeout(600)]
 
 ATTACKS = json.loads((Path(__file__).parents[1] / "vectors" / "attack_urls.json").read_text())
 NOT_PUBLIC = "the address is not on the public internet"

@@ -13,7 +13,7 @@ from tests.extension.sharer import missing
 LANGUAGES = {"es": "Resumen", "id": "Ringkasan", "zh-CN": "概览"}
 """What the dashboard's first section is called."""
 
-pytestmark = [pytest.mark.browser, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.browser, pytest.mark.timeout(600)]
 
 
 @pytest.mark.parametrize("language", LANGUAGES)

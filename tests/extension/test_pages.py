@@ -34,7 +34,7 @@ MIRRORED = {
     "dashboard.html#limits": ("#cap-daily_bytes", "#switch-only_on_mains"),
 }
 
-pytestmark = [pytest.mark.browser, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.browser, pytest.mark.timeout(600)]
 
 
 @pytest.fixture(scope="module")
@@ -82,26 +82,29 @@ def test_neither_with_all_that_sites_and_dispatchers_could_say(person: Sharer, p
     state = person.state()
     hostile = f"{seeded.MARKUP} {seeded.TURNED} {'long' * 200}"
     parts = [{"name": hostile, "value": 1000, "reason": hostile}]
-    person.set(
-        standing=seeded.standing(now_ms, state="untrusted", trouble=hostile, available=0, jobs_in_hand=0),
-        reputation={"score": 0, "parts": parts, "time_ms": now_ms},
-        earnings=dict.fromkeys(("pending", "confirmed", "paid", "void"), 9_007_199_254_740_991) | {"time_ms": now_ms},
-    )
-    seeded.add_to_log(person, seeded.hostile_entries(now_ms))
-    for width in (320, 1280):
-        resize(page, width)
-        for path in (
-            "popup.html",
-            *(f"dashboard.html#{name}" for name in ("overview", "log", "reputation", "network")),
-        ):
-            go(page, path)
-            page.evaluate("document.querySelectorAll('.log-page details').forEach((row) => { row.open = true; })")
-            assert (path, out_of_sight(page)) == (path, [])
-            assert page.locator("main :is(b, img[src=x])").count() == 0, "text became markup"
-            assert "owned" not in page.title()
-            assert not set("\u202e\u2066\u2067") & set(page.inner_text("body")), "text turns the direction of words"
-    person.set(**state)
-    seeded.write_log(person, seeded.entries(now_ms))
+    try:
+        person.set(
+            standing=seeded.standing(now_ms, state="untrusted", trouble=hostile, available=0, jobs_in_hand=0),
+            reputation={"score": 0, "parts": parts, "time_ms": now_ms},
+            earnings=dict.fromkeys(("pending", "confirmed", "paid", "void"), 9_007_199_254_740_991)
+            | {"time_ms": now_ms},
+        )
+        seeded.add_to_log(person, seeded.hostile_entries(now_ms))
+        for width in (320, 1280):
+            resize(page, width)
+            for path in (
+                "popup.html",
+                *(f"dashboard.html#{name}" for name in ("overview", "log", "reputation", "network")),
+            ):
+                go(page, path)
+                page.evaluate("document.querySelectorAll('.log-page details').forEach((row) => { row.open = true; })")
+                assert (path, out_of_sight(page)) == (path, [])
+                assert page.locator("main :is(b, img[src=x])").count() == 0, "text became markup"
+                assert "owned" not in page.title()
+                assert not set("\u202e\u2066\u2067") & set(page.inner_text("body")), "text turns the direction of words"
+    finally:
+        person.set(**state)
+        seeded.write_log(person, seeded.entries(now_ms))
 
 
 @pytest.mark.parametrize("path", MIRRORED)

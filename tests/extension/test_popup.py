@@ -42,7 +42,7 @@ STATES: dict[str, tuple[dict[str, Any], str, str]] = {
 }
 """Each with what makes it, its headline and the words of its button."""
 
-pytestmark = [pytest.mark.browser, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.browser, pytest.mark.timeout(600)]
 
 
 @pytest.fixture(scope="module")
@@ -103,7 +103,7 @@ def test_pauses_and_resumes_with_the_keyboard(page: Page, person: Sharer) -> Non
         ahead_ms = None if until_ms is None else until_ms - page.evaluate("Date.now()")
         if button == "#pause-hour":
             assert ahead_ms is not None
-            assert 3_590_000 < ahead_ms <= 3_600_000
+            assert 3_500_000 < ahead_ms <= 3_600_000
         elif button == "#pause-tomorrow":
             assert page.evaluate(f"new Date({until_ms}).getHours()") == 8
         else:

@@ -5,11 +5,11 @@ from pathlib import Path
 import pytest
 
 from tests.extension.conftest import World
-from tests.extension.drills import Findings, restart_run
+from tests.extension.drills import Findings, living, restart_run
 from tests.extension.sharer import BROWSERS, BrowserName, missing
 from tests.extension.unattended import idle_side_by_side
 
-pytestmark = [pytest.mark.browser, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.browser, pytest.mark.timeout(900)]
 
 
 @pytest.fixture(params=BROWSERS)
@@ -25,7 +25,8 @@ def sound(findings: Findings) -> None:
 
 
 def test_back_within_a_minute_of_a_dispatchers_restart(world: World, browser: BrowserName, tmp_path: Path) -> None:
-    sound(restart_run(world, browser, tmp_path))
+    with living(world, browser, tmp_path) as life:
+        sound(restart_run(life))
 
 
 def test_connected_while_idle_without_a_debugger(world: World, tmp_path: Path) -> None:

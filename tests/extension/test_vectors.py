@@ -15,7 +15,7 @@ EXTENSION = ROOT / "extension"
 LEAST_QUESTIONS = 1_500
 _NOT_FOR_NODES = ("bodies.json", "content_encodings.json")
 
-pytestmark = [pytest.mark.browser, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.browser, pytest.mark.timeout(600)]
 
 
 @pytest.fixture(scope="module")

@@ -41,7 +41,7 @@ def agreed(world: World, name: BrowserName, folder: Path, up: Up) -> None:
     with sharer(world, name, folder) as person:
         person.agree(up.ready.api_url)
         person.until_state("connected")
-    until("the browser has left", lambda: not up.state().nodes, timeout_s=30)
+    until("the browser has left", lambda: not up.state().nodes)
 
 
 @contextlib.contextmanager
@@ -104,7 +104,7 @@ def idle_run(
 
 def watch(up: Up, process: psutil.Process, findings: Findings, *, seconds: float, jobs: int) -> list[Usage]:
     """Watch a browser left alone: its usage when it has settled, after the idle time, after the jobs."""
-    until("the node is connected", lambda: up.state().nodes, timeout_s=60)
+    until("the node is connected", lambda: up.state().nodes, timeout_s=180)
     time.sleep(min(10.0, seconds / 4))
     marks = [usage(process)]
     with_debugger = [part for part in process.cmdline() if "remote-debugging" in part or "marionette" in part]
@@ -122,7 +122,7 @@ def watch(up: Up, process: psutil.Process, findings: Findings, *, seconds: float
     if absent or changes:
         findings.problems.append("the session did not last")
     batch_id = up.lab.batch(urls(jobs, "idle"))
-    completed = up.lab.wait(batch_id, timeout_s=60 + jobs)["completed"]
+    completed = up.lab.wait(batch_id, timeout_s=180 + jobs)["completed"]
     marks.append(usage(process))
     findings.figures["jobs afterwards"] = completed
     if completed != jobs:

@@ -35,6 +35,9 @@ export class Silence {
   }
 }
 
+/** In how many parts a wait for a word is spent. */
+const STEPS = 8;
+
 /** Something said once; whoever waits hears it, also when it was said before. */
 export class Word<T> {
   private readonly spoken: Promise<T>;
@@ -51,11 +54,17 @@ export class Word<T> {
     this.resolve(said);
   }
 
-  /** What was said, null where nothing is within `ms`. */
+  /**
+   * What was said, null where nothing is within `ms` of this worker's life: where the system lets it stand still, what is
+   * said meanwhile is heard only after the timer that ran out, and costs the wait one step.
+   */
   async within(ms: number): Promise<T | null> {
     let timer: ReturnType<typeof setTimeout> | undefined;
     const silence = new Promise<null>((resolve) => {
-      timer = setTimeout(resolve, ms, null);
+      const wait = (steps: number): void => {
+        timer = setTimeout(() => (steps > 1 ? wait(steps - 1) : resolve(null)), ms / STEPS);
+      };
+      wait(STEPS);
     });
     try {
       return await Promise.race([this.spoken, silence]);

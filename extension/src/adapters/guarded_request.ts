@@ -19,8 +19,10 @@ import { RequestWatch, type WatchedRequest } from "./request_watch.ts";
 
 const CONNECT_MS = 15_000;
 const IDLE_MS = 15_000;
-/** How long the browser's word on a request may lag behind its `fetch`. */
-const WORD_MS = 2_000;
+/** How long the browser's word on a request may lag behind its `fetch`: a busy machine takes its time. */
+const WORD_MS = 10_000;
+/** The same behind a body that broke off, where Firefox often says nothing at all. */
+const BODY_WORD_MS = 2_000;
 const PROBE_MS = 3_000;
 /** An address for multicast: nothing connects to it, so only a proxy answers for it. */
 const PROBE: AllowedUrl = { href: "http://224.0.0.1/", scheme: "http", host: "224.0.0.1", port: 80 };
@@ -184,7 +186,7 @@ export class GuardedRequests {
       if (piece === "broken") {
         hooks.signal.throwIfAborted();
         silence.signal.throwIfAborted();
-        refused = wordsForBody(await watched.error.within(WORD_MS), head.encoding, hop.url);
+        refused = wordsForBody(await watched.error.within(BODY_WORD_MS), head.encoding, hop.url);
       } else if (piece === "end") {
         break;
       } else {

@@ -58,3 +58,12 @@ describe("with a clock", () => {
     expect(vi.getTimerCount()).toBe(0);
   });
 });
+
+test("a word that came while everything stood still is heard", async () => {
+  const word = new Word<string>();
+  const waiting = word.within(400);
+  setTimeout(() => setTimeout(() => word.say("late"), 10), 200);
+  const until_ms = Date.now() + 600;
+  while (Date.now() < until_ms);
+  expect(await waiting).toBe("late");
+});

@@ -75,9 +75,16 @@ test("a page comes with its headers, and the request carries nothing of the shar
   ]);
 });
 
-test("events that lag behind are waited for", async () => {
-  const { outcome } = await fetched({ [PAGE]: { body: "words", says_later_ms: 500 } });
-  expect(outcome).toMatchObject({ body_bytes: 5 });
+test.each<[string, Played, object]>([
+  ["of a response", { body: "words" }, { body_bytes: 5 }],
+  ["of an address that is not public", { error: "net::ERR_FAILED" }, { reason: "address_refused" }],
+  ["of a name without an address", { error: "net::ERR_NAME_NOT_RESOLVED" }, { reason: "dns_failed" }],
+])("a word that lags behind is waited for: %s", async (_, play, expected) => {
+  vi.useFakeTimers({ toFake: ["setTimeout", "clearTimeout"] });
+  const probed = { error: "net::ERR_ADDRESS_INVALID" };
+  const waiting = fetched({ [PAGE]: { ...play, says_later_ms: 8_000 }, "http://224.0.0.1/": probed });
+  await vi.advanceTimersByTimeAsync(10_000);
+  expect((await waiting).outcome).toMatchObject(expected);
 });
 
 test.each<[string, Played, object]>([
@@ -90,7 +97,7 @@ test.each<[string, Played, object]>([
 ])("a response %s is not read", async (_, play, expected) => {
   vi.useFakeTimers({ toFake: ["setTimeout", "clearTimeout"] });
   const waiting = fetched({ [PAGE]: { body: "secret", ...play } });
-  await vi.advanceTimersByTimeAsync(10_000);
+  await vi.advanceTimersByTimeAsync(20_000);
   const { outcome } = await waiting;
   expect(outcome).toMatchObject(expected);
   expect(outcome).not.toHaveProperty("payload");

@@ -1,7 +1,7 @@
 """One browser for each test file and browser, at work for a played dispatcher; every test finds it fresh and connected."""
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 
 import pytest
 
@@ -9,6 +9,16 @@ from tests.extension.conftest import World, reset
 from tests.extension.played import playing
 from tests.extension.session.stage import Stage
 from tests.extension.sharer import BROWSERS, BrowserName, missing
+
+_FAILED = pytest.StashKey[bool]()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Note whether a test failed, for what it leaves to the next one."""
+    report = yield
+    item.stash[_FAILED] = item.stash.get(_FAILED, False) or report.failed
+    return report
 
 
 @pytest.fixture(scope="module", params=BROWSERS)
@@ -20,16 +30,14 @@ def opened_stage(
         pytest.skip(reason)
     reset(opened_world)
     with playing() as played, contextlib.ExitStack() as closing:
-        stage = Stage(name, opened_world, played, tmp_path_factory.mktemp("profile"), closing)
-        stage.open()
-        stage.agree()
-        yield stage
+        yield Stage(name, opened_world, played, tmp_path_factory.mktemp("profile"), closing)
 
 
 @pytest.fixture
-def stage(opened_stage: Stage, world: World) -> Iterator[Stage]:
+def stage(request: pytest.FixtureRequest, opened_stage: Stage, world: World) -> Iterator[Stage]:
     """The stage as it is at the start of each test; at its end nothing may have complained."""
     opened_stage.fresh()
     before = len(opened_stage.complaints())
     yield opened_stage
     assert opened_stage.complaints()[before:] == []
+    opened_stage.is_sound = not request.node.stash.get(_FAILED, False)

@@ -1,16 +1,22 @@
 """A sharer's browser at work for a played dispatcher, made fresh for every test."""
 
 import contextlib
+import itertools
 import json
+import subprocess
 import time
 import zipfile
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import Any
 
+from playwright.sync_api import Error as PlaywrightError
+
 from tests.extension.conftest import NEWS, World
 from tests.extension.firefox import Firefox
+from tests.extension.marionette import MarionetteError
 from tests.extension.played import Played
 from tests.extension.sharer import DIST, BrowserName, Sharer, sharer
 from tests.network.processes import ROOT, until
@@ -28,6 +34,9 @@ new Promise((resolve, reject) => {
   };
 })
 """
+
+_WILL_NOT_CLOSE = (MarionetteError, PlaywrightError, OSError, AssertionError, subprocess.TimeoutExpired)
+"""A browser that was left in a bad way may not end in good order; its processes are ended all the same."""
 
 _OF_THE_BROWSERS = (
     "WebSocket connection to 'ws://",
@@ -52,21 +61,17 @@ class Stage:
     world: World
     played: Played
     folder: Path
+    """Takes the profiles, each in a folder of its own."""
     closing: contextlib.ExitStack
+    is_sound: bool = False
+    """Whether the browser stands as `fresh` takes it: false at the start, and while a test has not passed."""
     person: Sharer = field(init=False)
     rules: dict[str, Any] = field(init=False)
     wallet: dict[str, Any] = field(init=False)
+    _profiles: int = 0
     _version: int = 0
-
-    def open(self) -> None:
-        """Start the browser, for the first time or again, with the same profile."""
-        self.person = self.closing.enter_context(sharer(self.world, self.name, self.folder))
-
-    def agree(self) -> None:
-        """Agree, and wait for the first session."""
-        self.person.agree(self.played.url)
-        self.person.until_state("connected")
-        self.remember()
+    _tellings: Iterator[int] = field(default_factory=lambda: itertools.cycle(range(20, 60)))
+    """Numbers of jobs to allow that no test uses: the node says the newest as soon as it knows the rules with it."""
 
     def remember(self) -> None:
         """Take rules and wallet as they stand for the start of every test."""
@@ -74,12 +79,16 @@ class Stage:
         self.rules, self.wallet = state["rules"], state["wallet"]
 
     def restart(self) -> None:
-        """End the browser and start it again."""
+        """End the browser and start it again, with the same profile."""
         self.closing.close()
-        self.open()
+        self._open()
 
     def fresh(self) -> None:
-        """Stop the node, forget everything it did, start it again."""
+        """Stop the node, forget everything it did, start it again: in a new browser where the last test did not pass."""
+        is_sound, self.is_sound = self.is_sound, False
+        if not is_sound:
+            self._begin_anew()
+            return
         self.played.leave_unheard()
         self.stop()
         self.person.view.evaluate(_EMPTY_STORE)
@@ -87,10 +96,35 @@ class Stage:
         self.person.set(dispatcher=self.played.url, wallet=self.wallet, pinned_root=self.played.script.root.public)
         self.start()
 
+    def _begin_anew(self) -> None:
+        """A new profile, in which its owner agrees: nothing is left of what a failed test left behind."""
+        with contextlib.suppress(*_WILL_NOT_CLOSE):
+            self.closing.close()
+        self.played.leave_unheard()
+        until("the last browser is gone", lambda: self.played.script.open_connections == 0)
+        self.played.reset()
+        self._profiles += 1
+        self._open()
+        self.person.agree(self.played.url)
+        self.person.until_state("connected")
+        self.remember()
+
+    def _open(self) -> None:
+        profile = self.folder / str(self._profiles)
+        profile.mkdir(exist_ok=True)
+        self.person = self.closing.enter_context(sharer(self.world, self.name, profile))
+
+    def set_rules(self, **changes: object) -> None:
+        """Change some of the owner's rules, and wait until the node works by them, and by all that was written before."""
+        told = next(self._tellings)
+        self.person.set_rules(max_concurrent_jobs=told, **changes)
+        self.played.until_available(told)
+
     def stop(self) -> None:
-        """Switch the node off, as its owner does."""
+        """Switch the node off, as its owner does, and wait until it left."""
         self.person.set(rules={**self.rules, "pause": {"until_ms": None}})
         self.person.until_state("paused")
+        until("the session is left", lambda: self.played.script.open_connections == 0)
 
     def start(self) -> None:
         """Switch it on and wait for its session."""
@@ -153,6 +187,13 @@ class Stage:
     def asked(self, path: str) -> int:
         """How often the site was asked for a path."""
         return len(self.world.site.seen(path))
+
+    def until_broken_off(self, path: str) -> None:
+        """Wait until every download below a path is broken off: the site is left before all of it was sent."""
+        found = [request for request in self.world.site.requests if request.path.startswith(path)]
+        assert found, f"nothing below {path} was asked for"
+        until(f"{path} is left", lambda: all(request.left for request in found))
+        assert not any(request.whole for request in found)
 
     def entry(self, job_id: str) -> dict[str, Any]:
         """What the log says of a job."""

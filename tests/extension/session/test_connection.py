@@ -5,13 +5,13 @@ import time
 
 import pytest
 
-from protocol.messages import Drain, Ping, SessionError
+from protocol.messages import Ack, Drain, Ping, SessionError
 from protocol.statements import Kind, sign
 from tests.extension.session.stage import Stage
 from tests.network.processes import until
 from tests.node_agent.played_dispatcher import Result
 
-pytestmark = [pytest.mark.browser, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.browser, pytest.mark.timeout(300)]
 
 
 # --- what does not belong into a session ---
@@ -52,10 +52,12 @@ def test_statement_that_is_no_job_ends_the_session(stage: Stage) -> None:
 
 
 def test_flood_ends_the_session_and_no_more(stage: Stage) -> None:
-    """More than a browser takes in, sent faster than it can be taken: 30 MB in frames that are no messages."""
-    for _ in range(500):
-        stage.played.say_raw('{"type":"pong","time_ms":1,"x":"' + "x" * 60_000 + '"}')
+    """More than a browser takes in, sent faster than it can be taken: for each message it looks into its store."""
+    unheard = stage.played.job(stage.url("/p/unheard"))
+    stage.played.flood(Ack(job_id=unheard.job_id, lease=1, outcome="stored"), times=40_000)
+    stage.played.connected(sessions=2)
     assert isinstance(stage.played.fetch(stage.url("/p/after")), Result)
+    assert len(stage.played.script.hellos) == 2
 
 
 def test_members_it_does_not_know_are_ignored(stage: Stage) -> None:
@@ -83,40 +85,41 @@ def test_pings_come_as_asked_but_not_more_often_than_once_a_second(stage: Stage)
     script = stage.played.script
     script.ping_interval_ms, script.certificate_ms = 1, 3_400
     sessions = len(script.hellos)
-    stage.redial()
+    stage.stop()
+    begun_ms = time.time() * 1000
+    stage.person.set(rules=stage.rules)
     stage.played.connected(sessions=sessions + 1)
-    opened = time.monotonic()
     script.certificate_ms = 3_600_000
-    stage.played.until_heard(Ping, count=3)
-    assert time.monotonic() - opened > 2.8
-    times = [ping.time_ms for ping in stage.played.heard(Ping)]
-    assert all(later - sooner > 900 for sooner, later in itertools.pairwise(times))
+    pings = stage.played.until_heard(Ping, count=3)
+    # A timer may be late, and the next one in time nevertheless: each is measured from the beginning.
+    assert all(ping.time_ms - begun_ms > 1_000 * number for number, ping in enumerate(pings, 1))
     stage.played.connected(sessions=sessions + 2)
-    assert 3.4 < time.monotonic() - opened < 8
+    assert time.time() * 1000 - begun_ms > 3_400
     assert script.most_connections <= 2
 
 
 def test_drained_session_is_finished_and_dialled_again_when_asked(stage: Stage) -> None:
     played, script = stage.played, stage.played.script
-    job = played.give(stage.url("/late/1/drain"))
-    until("it is fetched", lambda: stage.asked("/late/1/drain"))
+    job = played.give(stage.url("/held/drain"))
+    until("it is fetched", lambda: stage.asked("/held/drain"))
     played.say(Drain(reconnect_after_ms=1_500))
     stage.person.until_state("draining")
+    dials, finished = len(script.dials), time.monotonic()
+    stage.world.site.release()
     assert isinstance(played.answer(job), Result)
-    until("the session is left", lambda: script.socket is None)
-    left = time.monotonic()
     played.connected(sessions=2)
-    assert 1.2 < script.dials[-1] - left < 6
+    assert 1.5 < script.dials[dials] - finished < 25, "by a timer: the browser's alarm comes every 30 s"
     assert isinstance(played.fetch(stage.url("/p/after")), Result)
 
 
 def test_job_after_a_drain_is_a_violation(stage: Stage) -> None:
-    slow = stage.played.give(stage.url("/late/2/slow"))
-    until("it is fetched", lambda: stage.asked("/late/2/slow"))
+    slow = stage.played.give(stage.url("/held/slow"))
+    until("it is fetched", lambda: stage.asked("/held/slow"))
     stage.played.say(Drain(reconnect_after_ms=0))
     stage.played.give(stage.url("/p/never"))
     assert stage.played.until_heard(SessionError)[0].code == "session_violation"
     stage.played.connected(sessions=2)
+    stage.world.site.release()
     assert isinstance(stage.played.answer(slow), Result)
     assert stage.asked("/p/never") == 0
 
@@ -190,27 +193,27 @@ def test_waits_grow_with_jitter_and_outlive_the_worker(stage: Stage) -> None:
             waits[standing["dial_failures"]] = standing["dial_ms"] - now_ms
         return len(script.dials) >= 5
 
-    until("it was dialled five times", seen, timeout_s=60, poll_s=0.02)
+    until("it was dialled five times", seen, poll_s=0.02)
     assert all(wait_ms <= 500 * 2 ** (failures - 1) for failures, wait_ms in waits.items())
     gaps = [later - sooner for sooner, later in itertools.pairwise(script.dials)]
-    assert all(gap < 0.5 * 2**number + 1.5 for number, gap in enumerate(gaps)), gaps
+    assert all(gap < 0.5 * 2**number + 15 for number, gap in enumerate(gaps)), gaps
     assert len({round(gap, 2) for gap in gaps}) > 2, f"no jitter: {gaps}"
+    until("the fifth is written down", lambda: person.standing()["dial_failures"] >= 5)
     person.browser.kill_worker()
+    dials = len(script.dials)
     person.nudge()
-    time.sleep(0.5)
-    assert person.standing()["dial_failures"] >= 4
+    until("the next worker dials", lambda: len(script.dials) > dials)
+    assert person.standing()["dial_failures"] >= 5
 
 
 def test_moment_to_dial_is_kept_over_the_workers_death(stage: Stage) -> None:
     played, script = stage.played, stage.played.script
-    dials = len(script.dials)
+    dials, begun = len(script.dials), time.monotonic()
     played.say(Drain(reconnect_after_ms=4_000))
     until("the moment is written down", lambda: stage.person.standing()["dial_ms"])
-    left = time.monotonic()
     stage.person.browser.kill_worker()
     for _ in range(3):
         stage.person.nudge()
         time.sleep(0.5)
-    assert len(script.dials) == dials
     played.connected(sessions=2)
-    assert 3 < script.dials[-1] - left < 15
+    assert 4 < script.dials[dials] - begun < 25, "by a timer: the browser's alarm comes every 30 s"

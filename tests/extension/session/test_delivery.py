@@ -1,6 +1,5 @@
-"""Answers: given once, kept until acknowledged, sent again byte for byte, never fetched twice."""
+"""Answers: given once, kept until acknowledged, sent again byte for byte, never fetched twice; and none without a store."""
 
-import time
 from functools import partial
 from typing import Any
 
@@ -9,11 +8,29 @@ import pytest
 from protocol.job import Job
 from protocol.messages import Cancel, Failure, Refuse, SessionError
 from tests.extension.played import Played
-from tests.extension.session.stage import Stage
+from tests.extension.session.stage import Stage, words
 from tests.network.processes import until
 from tests.node_agent.played_dispatcher import Result
 
-pytestmark = [pytest.mark.browser, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.browser, pytest.mark.timeout(300)]
+
+
+_BREAK = """
+new Promise((resolve, reject) => {
+  const opening = indexedDB.open("meadow", 99);
+  opening.onerror = () => reject(opening.error);
+  opening.onsuccess = () => { opening.result.close(); resolve(true); };
+})
+"""
+"""A database of a later version is one that this version cannot open: every read and write fails."""
+
+_MEND = """
+new Promise((resolve, reject) => {
+  const deleting = indexedDB.deleteDatabase("meadow");
+  deleting.onerror = () => reject(deleting.error);
+  deleting.onsuccess = () => resolve(true);
+})
+"""
 
 
 def until_empty(stage: Stage) -> None:
@@ -27,10 +44,11 @@ def test_lease_delivered_twice_is_fetched_once(stage: Stage) -> None:
     """In hand it is accepted again, waiting it is answered again, acknowledged it is refused."""
     played = stage.played
     played.script.acknowledges = False
-    job = played.give(stage.url("/late/1/twice"))
-    until("it is fetched", lambda: stage.asked("/late/1/twice"))
+    job = played.give(stage.url("/held/twice"))
+    until("it is fetched", lambda: stage.asked("/held/twice"))
     played.deliver(job)
-    until("it is accepted again", lambda: played.accepts(job) == 2)
+    played.until_accepted(job, times=2)
+    stage.world.site.release()
     first = played.answer(job)
     played.deliver(job)
     until("the answer is repeated", lambda: len(played.answers(job)) == 2)
@@ -42,7 +60,7 @@ def test_lease_delivered_twice_is_fetched_once(stage: Stage) -> None:
     last = played.answers(job)[2]
     assert isinstance(last, Refuse)
     assert last.reason == "expired"
-    assert stage.asked("/late/1/twice") == 1
+    assert stage.asked("/held/twice") == 1
     entry = stage.until_logged(job.job_id, "stored")
     assert (entry["reward"], entry["log_index"]) == (5, 9)
 
@@ -106,10 +124,11 @@ def _told(stage: Stage, job: Any) -> int:
 
 def test_answer_found_while_disconnected_is_sent_once_in_the_next_session(stage: Stage) -> None:
     played = stage.played
-    job = played.give(stage.url("/late/1/meanwhile"))
-    until("it is fetched", lambda: stage.asked("/late/1/meanwhile"))
+    job = played.give(stage.url("/held/meanwhile"))
+    until("it is fetched", lambda: stage.asked("/held/meanwhile"))
     played.script.opening = ""
     played.drop()
+    stage.world.site.release()
     stage.until_logged(job.job_id, "sent")
     played.script.opening = None
     stage.redial()
@@ -164,17 +183,14 @@ def test_refusals_and_failures_are_kept_too(stage: Stage) -> None:
 
 def test_cancelled_fetch_is_broken_off_without_an_answer(stage: Stage) -> None:
     played = stage.played
-    job = played.give(stage.url("/drip/400/0.05"))
-    until("it is fetched", lambda: stage.asked("/drip/400/0.05"))
-    time.sleep(0.3)
+    job = played.give(stage.url("/drip/4000/0.02"))
+    path = "/drip/4000/0.02"
+    until("a good deal of it was sent", lambda: any(seen.sent_bytes > 50 for seen in stage.world.site.seen(path)))
     played.say(Cancel(job_id=job.job_id, lease=job.lease, reason="not wanted"))
     entry = stage.until_logged(job.job_id, "cancelled")
     assert entry["received_bytes"] > 0
-    request = stage.world.site.seen("/drip/400/0.05")[0]
+    stage.until_broken_off(path)
     played.fetch(stage.url("/p/after"))
-    sent = request.sent_bytes
-    time.sleep(0.4)
-    assert request.sent_bytes == sent < 400
     assert played.answers(job) == []
     played.drop()
     played.connected(sessions=2)
@@ -241,3 +257,50 @@ def test_error_about_something_else_costs_no_result(stage: Stage) -> None:
     played.connected(sessions=2)
     until("it is sent again", lambda: played.answers(job) == [first, first])
     assert stage.entry(job.job_id)["outcome"] == "sent"
+
+
+# --- the browser cannot write what a node must not lose: it takes no job, says so, and begins again by itself ---
+
+
+def test_without_its_log_the_node_takes_no_job_and_stays_connected(stage: Stage) -> None:
+    played, script = stage.played, stage.played.script
+    script.acknowledges = False
+    kept = played.give(stage.url("/p/kept"))
+    played.answer(kept)
+    slow = played.give(stage.url("/held/slow"))
+    until("it is fetched", lambda: stage.asked("/held/slow"))
+    stage.person.view.evaluate(_BREAK)
+    stage.world.site.release()
+    answer = played.answer(slow)
+    assert isinstance(answer, Refuse)
+    assert answer.reason == "busy"
+    played.until_available(0, "storage")
+    refused = played.fetch(stage.url("/p/refused"))
+    assert isinstance(refused, Refuse)
+    assert refused.reason == "busy"
+    assert stage.asked("/p/refused") == 0
+    played.acknowledge(kept)
+    until("the popup says so", lambda: words("state_storage") in stage.popup())
+    assert len(script.hellos) == 1
+    stage.person.view.evaluate(_MEND)
+    stage.redial()
+    played.connected(sessions=2)
+    assert isinstance(played.fetch(stage.url("/p/after")), Result)
+    stage.remember()
+
+
+def test_node_that_cannot_open_its_store_begins_when_it_can(stage: Stage) -> None:
+    script = stage.played.script
+    sessions = len(script.hellos)
+    stage.stop()
+    stage.person.view.evaluate(_BREAK)
+    stage.person.set(rules=stage.rules)
+    until("it says so", lambda: stage.person.standing()["idle_reason"] == "storage")
+    until("the popup says so", lambda: words("state_storage") in stage.popup())
+    assert len(script.hellos) == sessions
+    stage.person.view.evaluate(_MEND)
+    stage.person.nudge()
+    stage.played.connected(sessions=sessions + 1)
+    until("nothing is in the way any more", lambda: stage.person.standing()["idle_reason"] == "")
+    assert isinstance(stage.played.fetch(stage.url("/p/after")), Result)
+    stage.remember()
