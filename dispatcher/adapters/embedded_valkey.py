@@ -25,10 +25,9 @@ from pathlib import Path
 from urllib.parse import quote
 
 from redis.asyncio import Redis
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
 from redis.exceptions import BusyLoadingError, RedisError
 
+from dispatcher.adapters.redis_client import open_client
 from dispatcher.errors import SetupError
 
 _GUARD = Path(__file__).with_name("embedded_valkey_guard.py")
@@ -206,7 +205,7 @@ async def _end_stale_server(data_dir: Path) -> None:
 
 
 def _client(url: str) -> Redis:
-    return Redis.from_url(url, retry=Retry(NoBackoff(), 0), socket_connect_timeout=2.0, socket_timeout=2.0)
+    return open_client(url, timeout_s=2.0)
 
 
 def _quoted(value: str) -> str:

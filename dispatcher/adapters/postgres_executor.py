@@ -38,6 +38,7 @@ class PostgresExecutor(SqlExecutor):
         self._reading = engine_of(url, connections=READERS).execution_options(isolation_level="AUTOCOMMIT")
         self._connection: AsyncConnection | None = None
         self._groups = GroupCommit(self._commit)
+        self._reads: set[asyncio.Future[Any]] = set()
         self._closed = False
 
     async def write(self, bulk: Bulk[_Argument, _Answer], argument: _Argument, *, rows: int = 1) -> _Answer:
@@ -52,14 +53,11 @@ class PostgresExecutor(SqlExecutor):
         """See SqlExecutor."""
         if self._closed:
             raise LedgerError("the ledger is closed: the network is shutting down; ask again later")
-        patience = _Patience()
-        while True:
-            try:
-                async with self._reading.connect() as connection:
-                    return await connection.run_sync(query)
-            except self._rules.errors as error:
-                if not is_lost(error) or not await patience.pause():
-                    raise self._rules.translated(error) from error
+        # A read goes on where its caller gives up: a connection whose making is cancelled is never closed.
+        reading = asyncio.ensure_future(self._read(query))
+        self._reads.add(reading)
+        reading.add_done_callback(self._reads.discard)
+        return await asyncio.shield(reading)
 
     def count_in(self, telemetry: Telemetry) -> None:
         """See SqlExecutor."""
@@ -71,9 +69,20 @@ class PostgresExecutor(SqlExecutor):
             return
         self._closed = True
         await self._groups.close()
+        await asyncio.gather(*self._reads, return_exceptions=True)
         await self._let_go()
         await self._writing.dispose()
         await self._reading.dispose()
+
+    async def _read(self, query: Callable[[Connection], _Answer]) -> _Answer:
+        patience = _Patience()
+        while True:
+            try:
+                async with self._reading.connect() as connection:
+                    return await connection.run_sync(query)
+            except self._rules.errors as error:
+                if not is_lost(error) or not await patience.pause():
+                    raise self._rules.translated(error) from error
 
     async def _commit(self, group: list[Operation]) -> list[Any]:
         patience = _Patience()

@@ -15,14 +15,13 @@ from collections.abc import Callable
 
 import msgspec
 import structlog
-from redis.asyncio import ConnectionPool, Redis
+from redis.asyncio import Redis
 from redis.asyncio.client import PubSub
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from dispatcher.adapters.memory_bus import MemoryBus
+from dispatcher.adapters.redis_client import open_client
 from dispatcher.adapters.redis_errors import explain, redacted
 from dispatcher.bus import Bus, Event
 from dispatcher.ending_tasks import end_tasks
@@ -54,18 +53,12 @@ async def open_redis_bus(url: str, *, namespace: str = "m") -> "RedisBus":
         SetupError: the URL is not one.
     """
     try:
-        pool = ConnectionPool.from_url(
-            url,
-            protocol=2,
-            socket_connect_timeout=_CONNECT_TIMEOUT_S,
-            socket_timeout=_CONNECT_TIMEOUT_S,
-            retry=Retry(NoBackoff(), 0),
-        )
+        client = open_client(url, timeout_s=_CONNECT_TIMEOUT_S)
     except ValueError as error:
         raise SetupError(
             "the Redis URL is not one: expected redis://[user:password@]host:port/0, rediss://... or unix:///path"
         ) from error
-    bus = RedisBus(Redis.from_pool(pool), f"the Redis server at {redacted(url)}", channel=f"{namespace}:bus")
+    bus = RedisBus(client, f"the Redis server at {redacted(url)}", channel=f"{namespace}:bus")
     await bus.listen()
     return bus
 

@@ -3,11 +3,9 @@
 import asyncio
 
 import structlog
-from redis.asyncio import ConnectionPool, Redis
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
+from dispatcher.adapters.redis_client import open_client
 from dispatcher.adapters.system_clock import monotonic_ms
 from dispatcher.steady_clock import SteadyClock
 
@@ -23,14 +21,7 @@ class RedisClock:
     """Owns one connection, and whether the wall clock was found wrong."""
 
     def __init__(self, url: str, clock: SteadyClock) -> None:
-        pool = ConnectionPool.from_url(
-            url,
-            protocol=2,
-            socket_connect_timeout=_TIMEOUT_S,
-            socket_timeout=_TIMEOUT_S,
-            retry=Retry(NoBackoff(), 0),
-        )
-        self._client, self._clock = Redis.from_pool(pool), clock
+        self._client, self._clock = open_client(url, timeout_s=_TIMEOUT_S), clock
         self._is_wrong = False
 
     async def run(self) -> None:

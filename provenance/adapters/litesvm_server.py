@@ -144,7 +144,11 @@ class RpcEndpoint:
             raise web.HTTPForbidden(text="this chain answers to 127.0.0.1 only\n")
         if request.content_type != "application/json":
             raise web.HTTPUnsupportedMediaType(text="send application/json\n")
-        answer = await self.answer(await request.read())
+        try:
+            asked = await request.read()
+        except ConnectionResetError:  # who asked is gone, and nobody reads an answer
+            return web.Response(status=400)
+        answer = await self.answer(asked)
         return web.Response(
             body=msgspec.json.encode(answer), content_type="application/json", headers={SIMULATOR_HEADER: "true"}
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import re
 import time
 from collections.abc import Iterator
@@ -27,6 +28,7 @@ CUT_THE_OTHERS = (
 )
 
 
+OTHERS = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
 TUPLES_READ = "SELECT seq_tup_read + idx_tup_fetch FROM pg_stat_user_tables WHERE relname = 'jobs'"
 
 
@@ -248,3 +250,18 @@ async def test_tables_that_have_grown_since_a_statement_was_planned_are_not_read
         while not (read := await postgres.run(TUPLES_READ))[0][0]:
             await asyncio.sleep(0.05)
     assert read[0][0] < 40_000
+
+
+async def test_reads_that_are_given_up_leave_no_connection_behind(postgres: PostgresDatabase) -> None:
+    for wait_ms in range(0, 60, 6):
+        ledger = await postgres.open()
+        reads = [asyncio.ensure_future(ledger.jobs(["nothing"])) for _ in range(4)]
+        await asyncio.sleep(wait_ms / 1000)  # into the middle of what a first read does, wherever that is
+        for read in reads:
+            read.cancel()
+        await asyncio.gather(*reads, return_exceptions=True)
+        await ledger.close()
+    gc.collect()  # a connection that nobody closed says so when it goes
+    async with asyncio.timeout(20):
+        while (await postgres.run(OTHERS))[0][0]:  # a session ends a moment after its connection
+            await asyncio.sleep(0.02)

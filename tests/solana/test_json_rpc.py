@@ -1,6 +1,10 @@
 """What the embedded chain answers to requests that no well-behaved client sends."""
 
+import asyncio
 import base64
+import json
+import subprocess
+import sys
 from pathlib import Path
 
 import aiohttp
@@ -126,3 +130,34 @@ async def test_a_busy_port_and_a_busy_folder_are_named(chain: EmbeddedChain, cha
     (tmp_path / "broken" / "chain.sqlite3").write_bytes(b"this is no database" * 400)
     with pytest.raises(ChainUnavailable, match="damaged"):
         await EmbeddedChain.start(tmp_path / "broken")
+
+
+async def test_a_client_that_dies_amid_its_request_is_no_fault_of_the_chain(tmp_path: Path) -> None:
+    with (tmp_path / "said").open("wb") as said:
+        chain = await asyncio.create_subprocess_exec(
+            *(
+                sys.executable,
+                "-m",
+                "provenance.adapters.litesvm_server",
+                "--port",
+                "0",
+                "--data",
+                str(tmp_path / "chain"),
+            ),
+            stdout=subprocess.PIPE,
+            stderr=said,
+        )
+    assert chain.stdout is not None
+    port = int(json.loads(await chain.stdout.readline())["url"].rpartition(":")[2])
+    head = f"POST / HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nContent-Type: application/json\r\nContent-Length: 9\r\n\r\n"
+    _, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(head.encode() + b"{")
+    await writer.drain()
+    async with aiohttp.ClientSession() as session, session.post(f"http://127.0.0.1:{port}", json=HEALTH) as answer:
+        assert answer.status == 200
+    writer.transport.abort()
+    async with aiohttp.ClientSession() as session, session.post(f"http://127.0.0.1:{port}", json=HEALTH) as answer:
+        assert answer.status == 200
+    chain.terminate()
+    assert await chain.wait() == 0
+    assert (tmp_path / "said").read_text() == ""
