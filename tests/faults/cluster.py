@@ -11,16 +11,19 @@ from typing import Self
 
 import msgspec
 
+from tests.faults.nursery import Nursery, Order
 from tests.faults.soundness import PostgresView
 from tests.network.processes import ROOT, Lab, Node, environment, quiet_port, run, until
 from tests.network.site import Site, serving
 from tests.servers import PostgresServer, RedisServer
 
 READY_S = 60.0
+EAGER = "tests.faults.eager_node"
+"""The nodes' module where dispatchers die all the time."""
 
 
 class Dispatcher:
-    """One `meadow serve`, started as often as a drill likes."""
+    """One `meadow serve`, started as often as a drill likes; by `nursery` where there is one, else by `command`."""
 
     def __init__(
         self,
@@ -30,16 +33,21 @@ class Dispatcher:
         arguments: Sequence[str],
         *,
         command: Sequence[str] = ("dispatcher.cli",),
+        nursery: Nursery | None = None,
     ) -> None:
         self.name, self.log, self._ready = name, folder / f"{name}.log", folder / f"{name}.json"
-        self._command = command
+        self._command, self._nursery = command, nursery
         self._env = {**env, "MEADOW_DISPATCHER_ID": name}
         self._arguments = [*arguments, "--ready-file", str(self._ready)]
-        self.process: subprocess.Popen[bytes] | None = None
+        self.process: subprocess.Popen[bytes] | Nursery | None = None
 
     def start(self) -> None:
         """Start without waiting."""
         self._ready.unlink(missing_ok=True)
+        if self._nursery is not None:
+            self._nursery.start(Order(["serve", *self._arguments], self._env, str(self.log)))
+            self.process = self._nursery
+            return
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", *self._command, "serve", *self._arguments],
@@ -114,7 +122,9 @@ class Cluster:
 
     `test_sites` are sites besides the `sites` that are made here. `command` gives the module, and its arguments before
     those of `meadow`, that a dispatcher is started with, and `own_env` what its environment has that the others' has not;
-    both are asked with its name. Servers that are given are started here and closed here.
+    both are asked with its name. With `nurseries` they are forked, which is cheaper: `command` has no say then.
+    `node_module` is the one that nodes are run with.
+    Servers that are given are started here and closed here.
     """
 
     def __init__(
@@ -131,12 +141,15 @@ class Cluster:
         postgres: PostgresServer | None = None,
         command: Callable[[str], Sequence[str]] = lambda _: ("dispatcher.cli",),
         own_env: Callable[[str], dict[str, str]] = lambda _: {},
+        nurseries: bool = False,
+        node_module: str = "node_agent.cli",
     ) -> None:
         self._stack = ExitStack()
         self.folder = folder
         self._numbers = (dispatchers, nodes, sites)
         self._env = env or {}
         self._test_sites, self._command, self._own_env = test_sites, command, own_env
+        self._nurseries, self._node_module = nurseries, node_module
         self.redis = redis or append_only_redis()
         self.postgres = postgres or PostgresServer(fsync=fsync)
         self.dispatchers: list[Dispatcher] = []
@@ -183,7 +196,10 @@ class Cluster:
         for number in range(1, dispatchers + 1):
             name = f"d{number}"
             env = {**self.env, **self._own_env(name)}
-            dispatcher = Dispatcher(name, self.folder, env, allowed, command=self._command(name))
+            nursery = Nursery() if self._nurseries else None
+            if nursery is not None:
+                self._stack.callback(nursery.close)
+            dispatcher = Dispatcher(name, self.folder, env, allowed, command=self._command(name), nursery=nursery)
             self.dispatchers.append(dispatcher)
             self._stack.callback(_end, dispatcher)
             dispatcher.start()
@@ -192,7 +208,8 @@ class Cluster:
         assert made.returncode == 0, made.stderr
         self.lab = Lab(self.api_url, made.stdout.strip())
         for number in range(nodes):
-            node = Node(self.folder / f"node-{number}", self.api_url, sites=addresses)
+            module = self._node_module
+            node = Node(self.folder / f"node-{number}", self.api_url, sites=addresses, module=module)
             self.nodes.append(node)
             self._stack.callback(node.close)
 

@@ -3,14 +3,16 @@
     python -m tests.faults.crash_points --times 20 [--seed N] [--points PART...] [--keep]
 
 `meadow up --nodes 0` is started over and over on the same data, each time made to kill itself at one point
-(`crashing.py`). Nodes are processes of their own and survive, and a lab posts batches all the while. At the end the
-network comes to rest and everything is checked as after `kill_dispatcher`. Prints one line; exits with 1 if anything
-does not hold, a point that was never reached included.
+(`crashing.py`). Nodes, the queue's server and the chain are processes of their own and survive, and a lab posts batches
+all the while. At the end the network comes to rest and everything is checked as after `kill_dispatcher`. Prints one
+line; exits with 1 if anything does not hold, a point that was never reached included. The ledger is SQLite; with
+MEADOW_TEST_STORES=distributed it is PostgreSQL.
 """
 
 import argparse
 import random
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -21,16 +23,28 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import redis
+
+from tests.faults.cluster import EAGER, Chain
 from tests.faults.crashing import POINTS
 from tests.faults.kill_dispatcher import Findings, check, come_to_rest
 from tests.faults.load import Load
-from tests.network.processes import Node, Up, quiet_port, still_alive
+from tests.faults.nursery import Nursery, Order
+from tests.network.processes import Node, Up, quiet_port, still_alive, until
 from tests.network.site import serving
+from tests.server_programs import valkey_binary
+from tests.servers import RedisServer
+from tests.stores import DISTRIBUTED
 
-NODES = 2
+NODES = 3
 SITES = 3
-_REACHED_S = 45.0
+BUSY_SITES = 4
+_REACHED_S = 120.0
 _MOST_COUNT = 3
+_AFTER_A_LOSS = "frontier.mark_rebuilt:"
+"""Points that a dispatcher comes to once, where the queue's server lost what it had."""
+_PAUSE_S = (0.1, 0.5)
+"""Pages come no faster than one cleaning worker on a slow machine is through with them."""
 
 
 @dataclass
@@ -44,20 +58,6 @@ class CrashFindings(Findings):
         return f"{super().line()}; points={len(self.crashes)} crashes a point >= {fewest}"
 
 
-class Crasher:
-    """Turns the command line of `meadow up` into one that ends at a point."""
-
-    def __init__(self) -> None:
-        self.point: str | None = None
-        self.count = 1
-
-    def __call__(self, command: Sequence[str]) -> list[str]:
-        if self.point is None:
-            return list(command)
-        python, _, _, *arguments = command
-        return [python, "-m", "tests.faults.crashing", self.point, str(self.count), *arguments]
-
-
 def drill(folder: Path, points: Sequence[str], *, times: int, seed: int) -> CrashFindings:
     """Run the drill in an empty folder."""
     chance = random.Random(seed)
@@ -65,42 +65,64 @@ def drill(folder: Path, points: Sequence[str], *, times: int, seed: int) -> Cras
     started = time.monotonic()
     with ExitStack() as stack:
         sites = [stack.enter_context(serving(latency_s=0.002)) for _ in range(SITES)]
-        crasher = Crasher()
-        addresses = [site.address for site in sites]
-        # A short hold and epoch are the simulator's defaults, so that payments are under way all the time.
-        up = Up(folder, port=quiet_port(), sites=addresses, wrap=crasher)
-        stack.callback(up.close)
-        up.started()
+        busy = [stack.enter_context(serving(latency_s=0.002)) for _ in range(BUSY_SITES)]
+        addresses = [site.address for site in (*sites, *busy)]
+        up = _network(stack, folder, addresses)
+        nursery = Nursery()
+        stack.callback(nursery.close)
         for number in range(NODES):
-            node = Node(folder / f"node-{number}", up.ready.api_url, sites=addresses)
+            node = Node(folder / f"node-{number}", up.ready.api_url, sites=addresses, module=EAGER)
             stack.callback(node.close)
-        load = Load(up.lab, sites, chance)
+        load = Load(up.lab, sites, chance, busy=busy, pause_s=_PAUSE_S)
         load.start()
         up.stop()
         order = [point for point in points for _ in range(times)]
         chance.shuffle(order)
         for point in order:
-            crasher.point, crasher.count = point, chance.randint(1, _MOST_COUNT)
+            count = 1 if point.startswith(_AFTER_A_LOSS) else chance.randint(1, _MOST_COUNT)
+            if point.startswith(_AFTER_A_LOSS):
+                with redis.Redis.from_url(up.env["MEADOW_REDIS_URL"]) as queue:
+                    queue.flushall()
             family = up.family()
-            up.start()
-            assert up.process is not None
+            born = time.monotonic()
+            nursery.start(Order(up.arguments, up.env, str(up.log), point, count))
             try:
-                up.process.wait(_REACHED_S)
-                findings.crashes[point] += up.process.returncode == -9
-                if up.process.returncode != -9:
-                    findings.problems.append(f"{point}: ended with {up.process.returncode} instead")
+                code = nursery.wait(_REACHED_S)
+                findings.crashes[point] += code == -signal.SIGKILL
+                if code != -signal.SIGKILL:
+                    findings.problems.append(f"{point}: ended with {code} instead")
             except subprocess.TimeoutExpired:
-                findings.problems.append(f"{point}: not reached {crasher.count} times within {_REACHED_S:.0f} s")
-                up.kill()
+                findings.problems.append(f"{point}: not reached {count} times within {_REACHED_S:.0f} s")
+                nursery.kill()
+                nursery.wait(_REACHED_S)
             findings.kills += 1
+            print(
+                f"{findings.kills}: {point} at call {count}, {time.monotonic() - born:.1f} s",
+                file=sys.stderr,
+                flush=True,
+            )
             findings.problems += [f"outlived its dispatcher: {line}" for line in still_alive(family | up.family())]
-        crasher.point = None
         up.start()
+        until("a batch is accepted", lambda: load.accepted or None, timeout_s=_REACHED_S)
         load.stop()
         come_to_rest(up, findings)
         check(up, load, findings)
     findings.seconds = time.monotonic() - started
     return findings
+
+
+def _network(stack: ExitStack, folder: Path, addresses: Sequence[str]) -> Up:
+    """A network that runs, on a queue's server and a chain that outlive its dispatcher."""
+    folder.mkdir(parents=True, exist_ok=True)
+    chain = Chain(folder)
+    stack.callback(chain.close)
+    env = {"MEADOW_SOLANA_URL": chain.url, "MEADOW_CLEANING_WORKERS": "1"}
+    if not DISTRIBUTED:
+        server = RedisServer(binary=valkey_binary(), options={"appendonly": "yes", "appendfsync": "everysec"})
+        env["MEADOW_REDIS_URL"] = stack.enter_context(server).url
+    up = Up(folder, port=quiet_port(), sites=addresses, env=env)
+    stack.callback(up.close)
+    return up.started()
 
 
 def main() -> int:

@@ -1,8 +1,7 @@
-"""A dispatcher that kills itself with signal 9 at a named point: `python -m tests.faults.crashing POINT COUNT ARGUMENTS...`.
+"""A dispatcher that kills itself with signal 9 at a named point, `PART.METHOD:before` or `:after`, one of `POINTS`.
 
-POINT is `PART.METHOD:before` or `:after`, one of `POINTS`; COUNT says at which call of the method. ARGUMENTS are those of
-the command `meadow`. The product has no such points: this module wraps the methods of its adapters, whose calls are
-what a dispatcher commits and sends.
+The product has no such points: this module wraps the methods of its adapters, whose calls are what a dispatcher commits
+and sends. A method of several classes, of which a dispatcher uses one, is one point.
 """
 
 import functools
@@ -12,12 +11,12 @@ import itertools
 import os
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 PARTS = {
     "ledger": (
-        "dispatcher.adapters.sql_ledger:SqlLedger",
+        ("dispatcher.adapters.sql_ledger:SqlLedger",),
         (
             "submit",
             "store_result",
@@ -36,19 +35,28 @@ PARTS = {
         ),
     ),
     # Before and after a group's statements, inside its transaction; and before it begins and after it is committed.
-    "transaction": ("dispatcher.adapters.sqlite_executor:", ("run_group",)),
-    "group": ("dispatcher.adapters.sqlite_executor:SqliteExecutor", ("_commit",)),
+    "transaction": (
+        ("dispatcher.adapters.sqlite_executor:", "dispatcher.adapters.postgres_executor:"),
+        ("run_group",),
+    ),
+    "group": (
+        (
+            "dispatcher.adapters.sqlite_executor:SqliteExecutor",
+            "dispatcher.adapters.postgres_executor:PostgresExecutor",
+        ),
+        ("_commit",),
+    ),
     "frontier": (
-        "dispatcher.adapters.redis_frontier:RedisFrontier",
+        ("dispatcher.adapters.redis_frontier:RedisFrontier",),
         ("add", "lease", "assign", "finish", "release", "set_pace", "back_off", "mark_rebuilt"),
     ),
-    "objects": ("dispatcher.adapters.local_objects:LocalObjects", ("put",)),
-    "link": ("dispatcher.adapters.node_connection:NodeConnection", ("send_message", "send_statement")),
-    "tiles": ("provenance.adapters.local_tiles:LocalTiles", ("write_once", "replace")),
-    "chain": ("dispatcher.adapters.solana_chain:SolanaChain", ("anchor", "pay")),
-    "rpc": ("provenance.adapters.solana_rpc:SolanaRpc", ("call",)),
+    "objects": (("dispatcher.adapters.local_objects:LocalObjects",), ("put",)),
+    "link": (("dispatcher.adapters.node_connection:NodeConnection",), ("send_message", "send_statement")),
+    "tiles": (("provenance.adapters.local_tiles:LocalTiles",), ("write_once", "replace")),
+    "chain": (("dispatcher.adapters.solana_chain:SolanaChain",), ("anchor", "pay")),
+    "rpc": (("provenance.adapters.solana_rpc:SolanaRpc",), ("call",)),
 }
-"""Which class's methods are wrapped."""
+"""Which classes' methods are wrapped."""
 
 POINTS = tuple(
     f"{part}.{method}:{when}"
@@ -62,9 +70,13 @@ def arm(point: str, count: int) -> None:
     """Wrap the point's function so that its `count`-th call is the last thing this process does."""
     place, _, when = point.partition(":")
     part, _, name = place.partition(".")
-    module_name, _, class_name = PARTS[part][0].partition(":")
-    module = importlib.import_module(module_name)
-    owner = getattr(module, class_name) if class_name else module
+    for owner in PARTS[part][0]:
+        module_name, _, class_name = owner.partition(":")
+        module = importlib.import_module(module_name)
+        _wrap(getattr(module, class_name) if class_name else module, name, when, count)
+
+
+def _wrap(owner: Any, name: str, when: str, count: int) -> None:
     original: Callable[..., Any] = getattr(owner, name)
     calls = itertools.count(1)
 
@@ -91,17 +103,9 @@ def arm(point: str, count: int) -> None:
     setattr(owner, name, crashing_later if inspect.iscoroutinefunction(original) else crashing)
 
 
-def main() -> None:
-    """Arm, then run the command."""
-    point, count, *arguments = sys.argv[1:]
-    if point not in POINTS:
-        raise SystemExit(f"no point is named {point!r}; there are {', '.join(POINTS)}")
-    arm(point, int(count))
+def meadow(arguments: Sequence[str]) -> None:
+    """Run the command `meadow` in this process."""
+    from dispatcher.command import main
+
     sys.argv = ["meadow", *arguments]
-    from dispatcher.command import main as meadow
-
-    meadow()
-
-
-if __name__ == "__main__":
     main()

@@ -1,8 +1,10 @@
 """A lab that posts batches without pause, and believes in a batch only after its 200."""
 
 import http.client
+import itertools
 import random
 import threading
+import time
 import urllib.error
 from collections import Counter
 from dataclasses import dataclass, field
@@ -11,6 +13,7 @@ from tests.network.processes import Lab
 from tests.network.site import Site
 
 _ANSWER_S = 60.0
+_BUSY_EVERY_S = 4.0
 _TRY_AGAIN = (503, 507)
 _DOWN = (urllib.error.URLError, http.client.HTTPException, ConnectionError, TimeoutError)
 
@@ -20,7 +23,9 @@ class Load:
     """Posts until stopped. `accepted` maps each batch that was answered with 200 to how many pages it has.
 
     A request without an answer, or that is told to try again (503, 507), is sent again with the same idempotency key until
-    it is accepted. `refused` counts these answers by status and code.
+    it is accepted. `refused` counts these answers by status and code. Between two batches it pauses for
+    `pause_s`, from the least to the most. `busy` are sites that are asked for a page they have no time for at first, one of
+    them every few seconds: seldom enough for each to be forgiven.
     """
 
     lab: Lab
@@ -33,6 +38,8 @@ class Load:
     most_open: int = 600
     refused: Counter[str] = field(default_factory=Counter)
     pages: int = 0
+    busy: list[Site] = field(default_factory=list)
+    pause_s: tuple[float, float] = (0.02, 0.2)
 
     def __post_init__(self) -> None:
         self._stop = threading.Event()
@@ -57,8 +64,8 @@ class Load:
         return self.pages - self.fetched() > self.most_open
 
     def _run(self) -> None:
-        number = 0
-        while not self._stop.wait(self.random.uniform(0.02, 0.2)):
+        number, busy, busy_at = 0, itertools.cycle(self.busy), 0.0
+        while not self._stop.wait(self.random.uniform(*self.pause_s)):
             if self.is_full():
                 continue
             number += 1
@@ -70,6 +77,9 @@ class Load:
             if self.random.random() < 0.1:
                 urls[0] = self.sites[0].url(f"/private/{self.name}-{number}")
             self.pages += size
+            if self.busy and time.monotonic() - busy_at > _BUSY_EVERY_S:
+                busy_at = time.monotonic()
+                urls.append(next(busy).url(f"/busy/{self.name}-{number}"))
             self._post(urls, f"{self.name}-{number}")
 
     def _post(self, urls: list[str], key: str) -> None:

@@ -5,8 +5,9 @@
 
 Two `meadow serve` share PostgreSQL, Redis (append-only, synced every second), an object store and a chain; three nodes
 and a lab are real. Every process but those of nodes, lab and chain is killed with signal 9, again and again, and started
-again after a moment, some while another one is down; in between the queue's server is told FLUSHALL. Prints one line;
-exits with 1 if anything does not hold.
+again after a moment, some while another one is down; in between the queue's server is told FLUSHALL. Most kills wait
+until a page was fetched since the one before, for a few seconds at most, so that there is work to hurt. Prints one
+line; exits with 1 if anything does not hold.
 """
 
 import argparse
@@ -23,7 +24,7 @@ from pathlib import Path
 import redis
 
 from dispatcher.adapters.sql_audit import broken_invariants_of
-from tests.faults.cluster import Cluster, Dispatcher
+from tests.faults.cluster import EAGER, Cluster, Dispatcher
 from tests.faults.load import Load
 from tests.faults.soundness import View, chain_problems, ledger_problems, log_problems
 from tests.network.processes import Lab, until
@@ -35,6 +36,10 @@ _WEIGHTS = {"dispatcher": 2, "redis": 5, "postgres": 3}
 _READY_S = 60.0
 _PAUSE_S = 0.3
 """How long it is quiet between two kills, on average."""
+_BLIND = 0.05
+"""The chance of a kill all the same while nothing works."""
+_PATIENCE_S = 5.0
+"""How long a kill waits for a page where a dispatcher answers."""
 
 
 @dataclass
@@ -70,23 +75,35 @@ class StormFindings:
 class Storm:
     """One run. A process that was killed is started again after a moment of its own."""
 
-    def __init__(self, cluster: Cluster, chance: random.Random, findings: StormFindings) -> None:
-        self._cluster, self._chance, self._findings = cluster, chance, findings
+    def __init__(self, cluster: Cluster, load: Load, chance: random.Random, findings: StormFindings) -> None:
+        self._cluster, self._load, self._chance, self._findings = cluster, load, chance, findings
         self._starts: list[tuple[float, str, Dispatcher | None]] = []
+        self._fetched, self._killed_at = 0, 0.0
 
     def blow(self, kills: int, flushes: int) -> None:
         """Kill and flush so many times, in an order of chance."""
         kinds, weights = list(_WEIGHTS), list(_WEIGHTS.values())
         while (left := kills - self._findings.kills.total()) + (dry := flushes - self._findings.flushes) > 0:
             self._start_due()
-            if self._chance.randrange(left + dry) < dry:
+            if not self._has_worked() and self._chance.random() > _BLIND:
+                pass
+            elif self._chance.randrange(left + dry) < dry:
                 self._flush()
             elif self._kill(self._chance.choices(kinds, weights)[0]):
                 self._findings.overlapping += len(self._starts) > 1
+                if self._findings.kills.total() % 100 == 0:
+                    accepted = len(self._load.accepted)
+                    print(f"{self._findings.kills.total()} kills, {accepted} batches", file=sys.stderr, flush=True)
             time.sleep(self._chance.expovariate(1 / _PAUSE_S))
         while self._starts:
             self._start_due()
             time.sleep(0.02)
+
+    def _has_worked(self) -> bool:
+        """Whether anything was fetched since the last kill, or was given the time to be."""
+        if not any(dispatcher.is_ready for dispatcher in self._cluster.dispatchers):
+            return False
+        return self._load.fetched() > self._fetched or time.monotonic() - self._killed_at > _PATIENCE_S
 
     def _flush(self) -> None:
         if any(kind == "redis" for _, kind, _ in self._starts):
@@ -111,6 +128,7 @@ class Storm:
         else:
             (self._cluster.redis if kind == "redis" else self._cluster.postgres).kill()
         self._findings.kills[kind] += 1
+        self._fetched, self._killed_at = self._load.fetched(), time.monotonic()
         self._starts.append((time.monotonic() + self._chance.uniform(0.0, 0.4), kind, dispatcher))
         return True
 
@@ -149,10 +167,18 @@ def drill(folder: Path, *, kills: int, flushes: int, seed: int, fsync: bool = Tr
     findings = StormFindings()
     started = time.monotonic()
     chance = random.Random(seed)
-    with Cluster(folder, dispatchers=DISPATCHERS, nodes=NODES, sites=SITES, fsync=fsync) as cluster:
+    with Cluster(
+        folder,
+        dispatchers=DISPATCHERS,
+        nodes=NODES,
+        sites=SITES,
+        fsync=fsync,
+        nurseries=True,
+        node_module=EAGER,
+    ) as cluster:
         load = Load(cluster.lab, cluster.sites, chance)
         load.start()
-        storm = Storm(cluster, chance, findings)
+        storm = Storm(cluster, load, chance, findings)
         storm.blow(kills, flushes)
         storm.calm()
         load.stop()

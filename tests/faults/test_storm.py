@@ -13,7 +13,7 @@ KILLS = 300 if os.environ.get("MEADOW_TEST_STORES") == "distributed" else 30
 
 
 @pytest.mark.faults
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(2400)
 @pytest.mark.skipif(bool(missing := missing_postgres() or missing_redis()), reason=str(missing))
 def test_nothing_is_lost_or_paid_twice_whatever_dies(tmp_path: Path) -> None:
     findings = drill(tmp_path, kills=KILLS, flushes=KILLS // 10, seed=7, fsync=False)
