@@ -1,7 +1,7 @@
 """Documents to a dataset: each input leaves as a row or as a drop with its reason.
 
 The row and its canonical bytes are defined in `protocol.dataset`. A dataset is a folder: `data.parquet`, `data.jsonl`
-with the same rows in the same order, and `manifest.json`.
+and `data.csv`, as far as they were asked for, with the same rows in the same order, and `manifest.json`.
 """
 
 import hashlib
@@ -14,6 +14,7 @@ from protocol.dataset import DroppedInput, Manifest, ManifestFile, Row, RowConte
 
 PARQUET_NAME = "data.parquet"
 JSONL_NAME = "data.jsonl"
+CSV_NAME = "data.csv"
 MANIFEST_NAME = "manifest.json"
 
 

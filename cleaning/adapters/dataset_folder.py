@@ -8,34 +8,59 @@ import hashlib
 import os
 import shutil
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Final, Protocol, Self
 
 import msgspec
 
+from cleaning.adapters.csv_dataset import CsvFile
 from cleaning.adapters.jsonl_dataset import JsonlFile
 from cleaning.adapters.parquet_dataset import ParquetFile
-from cleaning.dataset import JSONL_NAME, MANIFEST_NAME, PARQUET_NAME, Seal, Selection
+from cleaning.dataset import CSV_NAME, JSONL_NAME, MANIFEST_NAME, PARQUET_NAME, Seal, Selection
 from cleaning.errors import DatasetDiskFull, DatasetExists, DatasetUnwritable
 from protocol.dataset import DroppedInput, Manifest, ManifestFile, Row
 
 if sys.platform != "win32":
     import fcntl
 
+
+class RowFile(Protocol):
+    """A file that rows are appended to. OSError where the file system refuses."""
+
+    def write(self, row: Row) -> None:
+        """Append one row."""
+        ...
+
+    def close(self) -> None:
+        """Complete the file."""
+        ...
+
+    def abandon(self) -> None:
+        """Close the file as it is."""
+        ...
+
+
+_ROW_FILES: Final[Mapping[str, type[ParquetFile] | type[JsonlFile] | type[CsvFile]]] = {
+    PARQUET_NAME: ParquetFile,
+    JSONL_NAME: JsonlFile,
+    CSV_NAME: CsvFile,
+}
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
 
 class DatasetWriter:
-    """Writes a dataset folder. Leaving the context without `finish` removes all that was written.
+    """Writes a dataset folder: files of rows, those that are named, and what the caller writes beside them.
+
+    Leaving the context without `finish` removes all that was written.
 
     Raises DatasetExists when `folder` holds something or is being written by another process, DatasetDiskFull and
     DatasetUnwritable where the file system refuses.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, names: Collection[str] = (PARQUET_NAME, JSONL_NAME)) -> None:
         self._folder = folder
         self._partial = folder.with_name(f".{folder.name}.partial")
         self._selection = Selection()
@@ -46,8 +71,11 @@ class DatasetWriter:
             self._lock = self._claim()
             try:
                 self._clear()
-                self._jsonl = JsonlFile(self._partial / JSONL_NAME)
-                self._parquet = ParquetFile(self._partial / PARQUET_NAME)
+                self._files: dict[str, RowFile] = {}
+                self._beside: list[str] = []
+                for name, file in _ROW_FILES.items():
+                    if name in names:
+                        self._files[name] = file(self._partial / name)
             except BaseException:
                 shutil.rmtree(self._partial, ignore_errors=True)
                 self._release()
@@ -60,6 +88,11 @@ class DatasetWriter:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.abandon()
+
+    @property
+    def folder(self) -> Path:
+        """Where the dataset is to be."""
+        return self._folder
 
     @property
     def rows(self) -> int:
@@ -76,20 +109,31 @@ class DatasetWriter:
         drop = self._selection.admit(candidate)
         if drop is None and isinstance(candidate, Row):
             with _translated(self._folder):
-                self._jsonl.write(candidate)
-                self._parquet.write(candidate)
+                for file in self._files.values():
+                    file.write(candidate)
         return drop
+
+    def place(self, name: str) -> Path:
+        """Return where the caller is to write a file of its own, complete and closed before `finish`; the manifest
+        lists it. The caller translates what the file system refuses with `translated`."""
+        self._beside.append(name)
+        return self._partial / name
+
+    def translated(self) -> AbstractContextManager[None]:
+        """Turn a refusal by the file system into this package's error, for what the caller writes."""
+        return _translated(self._folder)
 
     def finish(self, seal: Seal) -> Manifest:
         """Complete the files, write the manifest, and move the folder to its place. Durable when it returns."""
         with _translated(self._folder):
-            self._jsonl.close()
-            self._parquet.close()
-            files = tuple(self._describe(name) for name in (PARQUET_NAME, JSONL_NAME))
+            for file in self._files.values():
+                file.close()
+            names = (*self._files, *self._beside)
+            files = tuple(self._describe(name) for name in names)
             manifest = self._selection.manifest(seal, files)
             path = self._partial / MANIFEST_NAME
             path.write_bytes(msgspec.json.format(msgspec.json.encode(manifest), indent=2) + b"\n")
-            for name in (PARQUET_NAME, JSONL_NAME, MANIFEST_NAME):
+            for name in (*names, MANIFEST_NAME):
                 _sync(self._partial / name)
             _sync(self._partial)
             if self._folder.exists():
@@ -103,10 +147,9 @@ class DatasetWriter:
         """Remove what was written. Does nothing after `finish`."""
         if self._lock is None:
             return
-        with suppress(OSError):
-            self._jsonl.close()
-        with suppress(OSError):
-            self._parquet.abandon()
+        for file in self._files.values():
+            with suppress(OSError):
+                file.abandon()
         shutil.rmtree(self._partial, ignore_errors=True)
         self._release()
 
@@ -134,8 +177,8 @@ class DatasetWriter:
             os.close(lock)
 
     def _clear(self) -> None:
-        for name in (PARQUET_NAME, JSONL_NAME, MANIFEST_NAME):
-            (self._partial / name).unlink(missing_ok=True)
+        for left in self._partial.iterdir():
+            left.unlink()
 
 
 @contextmanager

@@ -1,6 +1,7 @@
 """Dataset rows as JSON Lines: each line is the row's canonical JSON, the bytes of its leaf in the dataset's tree."""
 
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import msgspec
@@ -22,6 +23,11 @@ class JsonlFile:
     def close(self) -> None:
         """Write out what is buffered and close."""
         self._file.close()
+
+    def abandon(self) -> None:
+        """Close the file as it is."""
+        with suppress(OSError):
+            self._file.close()
 
 
 def read_jsonl(path: Path) -> Iterator[Row]:

@@ -10,8 +10,18 @@ import signal
 import sys
 from typing import BinaryIO
 
-from cleaning.adapters.worker_frames import EXIT_OUT_OF_MEMORY, LENGTH_BYTES, Ready, decode_page, to_frame
+from cleaning.adapters.worker_frames import (
+    EXIT_OUT_OF_MEMORY,
+    LENGTH_BYTES,
+    Answer,
+    Page,
+    Ready,
+    decode_page,
+    to_frame,
+)
+from cleaning.page_links import read_links
 from cleaning.pipeline import to_document
+from cleaning.site_map import read_site_map
 
 if sys.platform != "win32":
     import resource
@@ -37,11 +47,19 @@ def main() -> None:
         while (payload := _receive(sys.stdin.buffer)) is not None:
             page = decode_page(payload)
             _limit_cpu(cpu_seconds)
-            _send(answers, to_frame(to_document(page.body, url=page.url, content_type=page.content_type)))
+            _send(answers, to_frame(_answer(page)))
     except MemoryError:
         os._exit(EXIT_OUT_OF_MEMORY)
     except BrokenPipeError:
         os._exit(0)
+
+
+def _answer(page: Page) -> Answer:
+    if page.reads == "links":
+        return read_links(page.body, url=page.url, content_type=page.content_type)
+    if page.reads == "site_map":
+        return read_site_map(page.body, url=page.url)
+    return to_document(page.body, url=page.url, content_type=page.content_type, wants=page.wants)
 
 
 def _limit(memory_bytes: int) -> bool:

@@ -20,6 +20,7 @@ from cleaning.adapters.worker_frames import (
     EXIT_OUT_OF_MEMORY,
     LENGTH_BYTES,
     MAX_FRAME_BYTES,
+    Answer,
     Page,
     decode_answer,
     decode_ready,
@@ -27,6 +28,9 @@ from cleaning.adapters.worker_frames import (
 )
 from cleaning.document import Document, Dropped
 from cleaning.errors import WorkerPoolClosed, WorkerStartFailed
+from cleaning.page_links import PageLinks
+from cleaning.site_map import SiteMap
+from cleaning.wants import NOTHING_MORE, Wants
 
 PAGE_TIMEOUT_MS = 5000
 WORKER_MEMORY_BYTES = 512 * 1024 * 1024
@@ -84,7 +88,7 @@ class _Worker:
             raise
         return worker
 
-    async def ask(self, frame: bytes) -> Document | Dropped:
+    async def ask(self, frame: bytes) -> Answer:
         """Send a page and wait for the answer, without a deadline; _WorkerGone if the process ends instead."""
         stdin = self.process.stdin
         assert stdin is not None
@@ -248,7 +252,9 @@ class WorkerPool:
             slot.worker = None
         await asyncio.gather(*(worker.close() for worker in workers))
 
-    async def clean(self, body: bytes, *, url: str, content_type: str | None = None) -> Document | Dropped:
+    async def clean(
+        self, body: bytes, *, url: str, content_type: str | None = None, wants: Wants = NOTHING_MORE
+    ) -> Document | Dropped:
         """Clean one page; waits for a free worker.
 
         Raises WorkerPoolClosed when the pool is not open or closes meanwhile, WorkerStartFailed when no worker can be
@@ -258,14 +264,36 @@ class WorkerPool:
             raise WorkerPoolClosed("the cleaning pool is not open; call start() first")
         if len(body) > MAX_BODY_BYTES:
             return Dropped(url, "too_large", f"{len(body)} bytes; at most {MAX_BODY_BYTES}")
-        frame = to_frame(Page(body, url, content_type))
+        answer = await self._ask(Page(body, url, content_type, wants))
+        if isinstance(answer, Document | Dropped):
+            return answer
+        return Dropped(url, "worker_crashed", "the worker answered something else")
+
+    async def links(self, body: bytes, *, url: str, content_type: str | None) -> PageLinks:
+        """Read the links of a page; none where that is not to be done in the time and memory of one page. Raises as
+        `clean` does."""
+        answer = await self._ask(Page(body, url, content_type, reads="links"))
+        return answer if isinstance(answer, PageLinks) else PageLinks()
+
+    async def site_map(self, body: bytes, *, url: str) -> SiteMap:
+        """Read a site map; one with a `fault` where that is not to be done in the time and memory of one page. Raises
+        as `clean` does."""
+        answer = await self._ask(Page(body, url, None, reads="site_map"))
+        if isinstance(answer, SiteMap):
+            return answer
+        return SiteMap(fault=answer.detail if isinstance(answer, Dropped) else "the worker answered something else")
+
+    async def _ask(self, page: Page) -> Answer:
+        if not self._open:
+            raise WorkerPoolClosed("the cleaning pool is not open; call start() first")
+        frame = to_frame(page)
         slot = await self._idle.get()
         try:
-            return await self._clean_in(slot, frame, url)
+            return await self._ask_in(slot, frame, page.url)
         finally:
             self._release(slot)
 
-    async def _clean_in(self, slot: _Slot, frame: bytes, url: str) -> Document | Dropped:
+    async def _ask_in(self, slot: _Slot, frame: bytes, url: str) -> Answer:
         ended = ""
         for _ in range(2):
             if not self._open:
