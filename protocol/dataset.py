@@ -80,8 +80,9 @@ class DroppedInput(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
 class DatasetStatement(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The dispatcher's signed word on a dataset: the payload of a statement of kind DATASET, an entry of the log.
 
-    `root` is the RFC 6962 root over the rows, lower-case hexadecimal; `dropped_hash` is that of the pages which did not
-    become rows, see `dropped_hash`; `signer` is the dispatcher's job key.
+    `batch_id` is the batch it was built from, `dataset_id` again where that is not exactly one. `root` is the RFC 6962
+    root over the rows, lower-case hexadecimal; `dropped_hash` is that of the pages which did not become rows, see
+    `dropped_hash`; `signer` is the dispatcher's job key.
     """
 
     v: Literal[1] = 1

@@ -59,7 +59,7 @@ class AuditReport(msgspec.Struct, frozen=True, kw_only=True):
         rows: steps for each row audited.
     """
 
-    kind: Literal["dataset", "record"]
+    kind: Literal["dataset", "record", "proof"]
     subject: str
     log: str
     origin: str

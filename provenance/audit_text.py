@@ -28,8 +28,9 @@ def print_report(report: AuditReport, console: Console) -> None:
     if report.whole:
         console.print()
         console.print(_whole_table(report))
-    console.print()
-    console.print(_rows_table(report.rows))
+    if report.rows or report.kind != "proof":
+        console.print()
+        console.print(_rows_table(report.rows))
     _print_details(report, console)
     _print_summary(report, console)
 
@@ -90,7 +91,8 @@ def _print_summary(report: AuditReport, console: Console) -> None:
     named = dict.fromkeys(step.step for step in report.whole if step.outcome is Outcome.FAILED)
     named |= dict.fromkeys(step.step for row in report.rows for step in row.steps if step.outcome is Outcome.FAILED)
     console.print()
-    console.print(Text(f"{len(report.rows)} rows, {bad_rows} of them with a failure; steps: {steps}"))
+    rows = "" if report.kind == "proof" else f"{len(report.rows)} rows, {bad_rows} of them with a failure; "
+    console.print(Text(f"{rows}steps: {steps}"))
     if report.failed:
         console.print(Text(f"RESULT: FAILED at {', '.join(named)}", style="bold red"))
     else:

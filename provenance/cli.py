@@ -15,15 +15,19 @@ import msgspec
 import typer
 from rich.console import Console
 
-from protocol.keys import to_base64url
+from protocol.dataset import Row
+from protocol.errors import ProtocolError
+from protocol.keys import from_base64url, to_base64url
 from provenance.adapters.http_tiles import HttpTiles
 from provenance.adapters.local_tiles import LocalTiles
 from provenance.audit import Evidence, audit_dataset, audit_record
+from provenance.audit_proof import audit_proof
 from provenance.audit_report import AuditReport
 from provenance.audit_row import BodySource
 from provenance.audit_text import TABLE_WIDTH, print_report, printable
 from provenance.checkpoint import parse_vkey
 from provenance.errors import AuditInputError, ProvenanceError
+from provenance.tlog_proof import MAX_PROOF_BYTES
 
 EXIT_FAILED = 1
 EXIT_UNUSABLE = 2
@@ -111,6 +115,42 @@ def record(
     _finish(run, as_json=as_json)
 
 
+@app.command()
+def proof(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A .tlog-proof file (C2SP tlog-proof).")],
+    *,
+    vkey: Annotated[
+        str | None,
+        typer.Option(
+            "--vkey", "--log-key", metavar="VKEY", help="The log's key, known beforehand: no network is used."
+        ),
+    ] = None,
+    log: Annotated[
+        str | None,
+        typer.Option(
+            "--log-url", "--log", metavar="URL_OR_DIR", help="The public log: compare the checkpoint with its newest."
+        ),
+    ] = None,
+    of_record: Annotated[
+        Path | None, typer.Option("--record", metavar="FILE", help="The record to prove; else the one in the file.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Check a proof: that the entry it carries, or the record given, stands in the log."""
+
+    async def run() -> AuditReport:
+        key = None if vkey is None else parse_vkey(vkey)
+        data = _read_file(file, MAX_PROOF_BYTES, "a proof")
+        entry = None if of_record is None else _read_statement(of_record)
+        async with AsyncExitStack() as stack:
+            files = None if log is None else _log_files(log)
+            if files is not None:
+                stack.push_async_callback(files.close)
+            return await audit_proof(str(file), data, log_key=key, log=files, entry=entry)
+
+    _finish(run, as_json=as_json)
+
+
 @asynccontextmanager
 async def _evidence(log: str, solana: str | None, bodies: Path | None, log_key: str | None) -> AsyncIterator[Evidence]:
     """Open what to audit against, and close it afterwards."""
@@ -144,12 +184,7 @@ def _log_files(log: str) -> HttpTiles | LocalTiles:
 
 def _read_record(file: Path) -> str | bytes:
     """Read a record's text, or a row's line as bytes."""
-    try:
-        if file.stat().st_size > MAX_RECORD_FILE_BYTES:
-            raise AuditInputError(f"{file} is larger than {MAX_RECORD_FILE_BYTES} bytes; it is no single record or row")
-        data = file.read_bytes()
-    except OSError as error:
-        raise AuditInputError(f"cannot read {file}: {error.strerror}") from error
+    data = _read_file(file, MAX_RECORD_FILE_BYTES, "a single record or row")
     text = data.strip()
     if not text:
         raise AuditInputError(f"{file} is empty; expected a record (binary or base64url) or one JSONL row")
@@ -158,6 +193,26 @@ def _read_record(file: Path) -> str | bytes:
             raise AuditInputError(f"{file} holds more than one row; use `meadow-verify dataset` for a whole file")
         return text
     return text.decode() if _BASE64URL.fullmatch(text) else to_base64url(data)
+
+
+def _read_statement(file: Path) -> bytes:
+    """Read a record's bytes, from its own file or from a dataset's row."""
+    item = _read_record(file)
+    try:
+        if isinstance(item, bytes):
+            item = msgspec.json.decode(item, type=Row).provenance.record
+        return from_base64url(item)
+    except (msgspec.DecodeError, UnicodeDecodeError, ProtocolError) as error:
+        raise AuditInputError(f"{file} holds no record: {error}") from error
+
+
+def _read_file(file: Path, most_bytes: int, what: str) -> bytes:
+    try:
+        if file.stat().st_size > most_bytes:
+            raise AuditInputError(f"{file} is larger than {most_bytes} bytes; it is not {what}")
+        return file.read_bytes()
+    except OSError as error:
+        raise AuditInputError(f"cannot read {file}: {error.strerror}") from error
 
 
 def _finish(run: Callable[[], Awaitable[AuditReport]], *, as_json: bool) -> None:
