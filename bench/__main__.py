@@ -7,7 +7,7 @@ import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
-from bench import bodies, cleaning, engine, extension, frontier, idle_nodes, ledger, network, objects, verify
+from bench import api, bodies, cleaning, engine, extension, frontier, idle_nodes, ledger, network, objects, verify
 from bench.options import Options
 from bench.table import Table
 
@@ -20,6 +20,7 @@ BENCHES: dict[str, Callable[[Options], Awaitable[list[Table]]]] = {
     "objects": objects.run,
     "frontier": frontier.run,
     "cleaning": cleaning.run,
+    "api": api.run,
     "verify": verify.run,
     "extension": extension.run,
 }

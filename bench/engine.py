@@ -21,7 +21,7 @@ import msgspec
 import psutil
 
 from bench.cpu import cpu_seconds
-from bench.engine_worker import Step
+from bench.engine_worker import SUBMITTED_AT_ONCE, Step
 from bench.options import Options
 from bench.table import Table, figure, ratio
 from tests.servers import RedisServer
@@ -57,7 +57,7 @@ class Measured:
 
 
 async def run(options: Options) -> list[Table]:
-    """Measure all three, then how ours grows."""
+    """Measure all three, then what documents, dispatchers and a long queue cost ours."""
     async with _server(options.folder / "server") as server:
         ours = await _ours(server, options.folder / "engine", JOBS)
         bullmq = await _bullmq(server)
@@ -75,14 +75,18 @@ async def run(options: Options) -> list[Table]:
         )
     table.notes.append(f"the server of all three: {ours.server}, appendfsync everysec")
     table.notes.append(
-        "ours: batches of 1,000, each job, result, log entry and credit committed to SQLite with synchronous=FULL"
+        f"ours: batches of 1,000, {SUBMITTED_AT_ONCE} at once; each job, result, log entry and credit committed to"
+        " SQLite with synchronous=FULL; a page without a byte, which completes its job with its result"
     )
-    table.notes.append(f"BullMQ: addBulk 100, {_RIVAL_CONCURRENT} at once, removed when completed; no ledger")
+    table.notes.append(
+        f"BullMQ: addBulk 100, {SUBMITTED_AT_ONCE} bulks and then {_RIVAL_CONCURRENT} jobs at once, removed when"
+        " completed; no ledger"
+    )
     table.notes.append(f"arq: {_ARQ_JOBS:,} jobs, enqueued 100 at once, max_jobs {_RIVAL_CONCURRENT}; no ledger")
     for side, name in ((bullmq, "BullMQ"), (arq, "arq")):
         if side is None:
             table.notes.append(f"{name} is not installed: make bench installs it under bench/rivals")
-    return [table, await _dispatchers(options), await _growth(options)]
+    return [table, await _documents(options), await _dispatchers(options), await _growth(options)]
 
 
 _FIGURES: dict[str, Callable[[Measured], float]] = {
@@ -94,6 +98,23 @@ _FIGURES: dict[str, Callable[[Measured], float]] = {
     "CPU of both, us a job": lambda side: side.cpu_us,
     "jobs/s a core, client and server": lambda side: 1e6 / side.cpu_us,
 }
+
+
+async def _documents(options: Options) -> Table:
+    table = Table(
+        f"engine: {JOBS:,} jobs worked off, without and with a document that is stored later",
+        ("pages", "worked off, jobs/s", "CPU of all, us a job", "against the first"),
+    )
+    first_us = 0.0
+    for documents, what in ((False, "empty: one transaction"), (True, "with a document: two")):
+        async with _server(options.folder / f"server-d{documents}") as server:
+            folder = options.folder / f"engine-d{documents}"
+            measured = await _ours(server, folder, JOBS, most=JOBS, documents=documents)
+        cpu_us = measured.cpu_us
+        first_us = first_us or cpu_us
+        table.add(what, figure(measured.jobs / measured.worked_s), figure(cpu_us), ratio(cpu_us, first_us))
+    table.notes.append("CPU of working off alone, client and server together; no page is cleaned in either")
+    return table
 
 
 async def _dispatchers(options: Options) -> Table:
@@ -126,12 +147,18 @@ async def _growth(options: Options) -> Table:
         cpu_us = (measured.client_cpu_s + measured.server_cpu_s) / _GROWTH_JOBS * 1e6
         first_us = first_us or cpu_us
         table.add(f"{queued:,}", figure(_GROWTH_JOBS / measured.worked_s), figure(cpu_us), ratio(cpu_us, first_us))
-    table.notes.append("CPU of working off alone: lease, settle, complete, finish; client and server together")
+    table.notes.append("CPU of working off alone: lease, settle, finish; client and server together")
     return table
 
 
 async def _ours(
-    server: "_Server", folder: Path, jobs: int, *, dispatchers: int = 1, most: int | None = None
+    server: "_Server",
+    folder: Path,
+    jobs: int,
+    *,
+    dispatchers: int = 1,
+    most: int | None = None,
+    documents: bool = False,
 ) -> Measured:
     folder.mkdir(parents=True)
     namespace = secrets.token_hex(4)
@@ -148,7 +175,7 @@ async def _ours(
     added = await _step(workers, "submit")
     if most is not None:
         before = server.cpu_s()
-    worked = await _step(workers, "work" if most is None else f"work {most}")
+    worked = await _step(workers, "work" if most is None else f"work {most}{' documents' * documents}")
     after = server.cpu_s()
     for worker in workers:
         assert worker.stdin is not None
@@ -194,9 +221,8 @@ async def _arq(server: "_Server") -> Measured | None:
 
 async def _rival(server: "_Server", command: Sequence[str], jobs: int) -> Measured:
     before = server.cpu_s()
-    process = await asyncio.create_subprocess_exec(
-        *command, str(server.port), str(jobs), str(_RIVAL_CONCURRENT), stdout=subprocess.PIPE
-    )
+    numbers = (server.port, jobs, _RIVAL_CONCURRENT, SUBMITTED_AT_ONCE)
+    process = await asyncio.create_subprocess_exec(*command, *map(str, numbers), stdout=subprocess.PIPE)
     said, _ = await process.communicate()
     if process.returncode:
         raise SystemExit(f"{command[-1]} failed")

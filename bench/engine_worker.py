@@ -1,9 +1,11 @@
 """One dispatcher's engine without nodes: `python -m bench.engine_worker LEDGER_URL REDIS_URL NAMESPACE JOBS`.
 
-Told `submit` on its standard input it takes in its jobs as a lab's batches of 1,000: committed to the ledger, then put
-on the frontier. Told `work` it leases, settles and ends jobs until none is left on the frontier, its own or others'.
-The fetch is a record made here; everything else is the product's own path: a result with its log entry and credit in
-one durable transaction, the job completed, the frontier told. Prints one JSON line after each step.
+Told `submit` on its standard input it takes in its jobs as labs' batches of 1,000, some at once: committed to the
+ledger, then put on the frontier. Told `work` it leases, settles and ends jobs until none is left on the frontier, its
+own or others', or the number that follows is done. The fetch is a record made here, of a page without a byte;
+everything else is the product's own path: a result with its log entry and credit in one durable transaction, which
+completes the job, the frontier told. With `documents` after that the page is one that is cleaned: the job is completed
+with its document in a transaction of its own. Prints one JSON line after each step.
 """
 
 import asyncio
@@ -29,6 +31,7 @@ from dispatcher.ledger import Ledger, NewResult
 PACE = HostPace(delay_ms=0, max_concurrent=1_000)
 BATCH = 1_000
 LEASED = 500
+SUBMITTED_AT_ONCE = 4
 _ROUNDS_AT_ONCE = 4
 _LOOK_S = 0.01
 """How often the frontier is asked while others have the last jobs in hand."""
@@ -75,16 +78,24 @@ def _batch(number: int, count: int) -> tuple[Batch, list[Job]]:
 
 async def submit(ledger: Ledger, frontier: Frontier, jobs: int) -> int:
     """Take in so many jobs."""
-    for number in range(0, jobs, BATCH):
-        batch, rows = _batch(number // BATCH, min(BATCH, jobs - number))
-        await ledger.submit(batch, rows)
-        await frontier.add(
-            [FrontierJob(job_id=job.job_id, host=job.host, team="bench", deadline_ms=job.deadline_ms) for job in rows]
-        )
+    starts = iter(range(0, jobs, BATCH))
+
+    async def lab() -> None:
+        for start in starts:
+            batch, rows = _batch(start // BATCH, min(BATCH, jobs - start))
+            await ledger.submit(batch, rows)
+            await frontier.add(
+                [
+                    FrontierJob(job_id=job.job_id, host=job.host, team="bench", deadline_ms=job.deadline_ms)
+                    for job in rows
+                ]
+            )
+
+    await asyncio.gather(*(lab() for _ in range(SUBMITTED_AT_ONCE)))
     return jobs
 
 
-async def work(ledger: Ledger, frontier: Frontier, most: int | None = None) -> int:
+async def work(ledger: Ledger, frontier: Frontier, most: int | None = None, *, documents: bool = False) -> int:
     """Lease and end jobs until the frontier is empty, or `most` are done; how many this process ended."""
     done = 0
     rounds: set[asyncio.Task[int]] = set()
@@ -94,7 +105,7 @@ async def work(ledger: Ledger, frontier: Frontier, most: int | None = None) -> i
         leases = await frontier.lease(DEFAULT_POOL, limit=limit, now_ms=now_ms(), lease_ms=60_000) if limit else []
         leased += len(leases)
         if leases:
-            rounds.add(asyncio.ensure_future(_end_all(ledger, frontier, leases)))
+            rounds.add(asyncio.ensure_future(_end_all(ledger, frontier, leases, documents)))
         if len(rounds) >= _ROUNDS_AT_ONCE or (rounds and not leases):
             ended, rounds = await asyncio.wait(rounds, return_when=asyncio.FIRST_COMPLETED)
             done += sum(task.result() for task in ended)
@@ -104,31 +115,35 @@ async def work(ledger: Ledger, frontier: Frontier, most: int | None = None) -> i
             await asyncio.sleep(_LOOK_S)
 
 
-async def _end_all(ledger: Ledger, frontier: Frontier, leases: Sequence[Lease]) -> int:
-    await asyncio.gather(*(_end(ledger, frontier, lease) for lease in leases))
+async def _end_all(ledger: Ledger, frontier: Frontier, leases: Sequence[Lease], documents: bool) -> int:
+    await asyncio.gather(*(_end(ledger, frontier, lease, documents) for lease in leases))
     return len(leases)
 
 
-async def _end(ledger: Ledger, frontier: Frontier, lease: Lease) -> None:
+async def _end(ledger: Ledger, frontier: Frontier, lease: Lease, documents: bool) -> None:
     stored_ms = now_ms()
+    # Each page has a hash of its own, as real ones have: the ledger finds bodies by it.
+    digest = hashlib.sha256(lease.job_id.encode()).hexdigest()
     settled = await ledger.store_result(
         NewResult(
             job_id=lease.job_id,
             node_key="node",
             wallet="wallet",
             record=lease.job_id.encode() + _RECORD,
-            body_hash=hashlib.sha256(lease.job_id.encode()).hexdigest(),
-            body_bytes=130_000,
-            wire_bytes=25_000,
+            body_hash=digest,
+            body_bytes=130_000 if documents else 0,
+            wire_bytes=25_000 if documents else 0,
             robots_hash=None,
             stored_ms=stored_ms,
             reward=10,
             hold_until_ms=stored_ms,
+            dropped=None if documents else "empty_body",
         )
     )
     assert settled.outcome == "stored", settled
     await frontier.finish(lease.job_id)
-    assert await ledger.complete(lease.job_id, document_hash=None, dropped="empty_body", now_ms=stored_ms)
+    if documents:
+        assert await ledger.complete(lease.job_id, document_hash=digest, dropped=None, now_ms=stored_ms)
 
 
 async def _run(ledger_url: str, redis_url: str, namespace: str, jobs: int) -> None:
@@ -142,8 +157,8 @@ async def _run(ledger_url: str, redis_url: str, namespace: str, jobs: int) -> No
                 done = await submit(ledger, frontier, jobs)
             case ["work"]:
                 done = await work(ledger, frontier)
-            case ["work", most]:
-                done = await work(ledger, frontier, int(most))
+            case ["work", most, *more]:
+                done = await work(ledger, frontier, int(most), documents=more == ["documents"])
             case _:
                 raise SystemExit(f"unknown step {line!r}")
         step = Step(done, time.perf_counter() - started, _cpu_s() - cpu)

@@ -294,7 +294,8 @@ def _submissions(calls: int, jobs: int) -> Work:
 
 def _batch_row(batch: Batch) -> Row:
     options = msgspec.json.encode(batch.options).decode()
-    return (batch.batch_id, batch.team_id, batch.kind, options, "[]", batch.created_ms, None, None)
+    row = (batch.batch_id, batch.team_id, batch.kind, options, "[]", batch.created_ms)
+    return (*row, *(None,) * (len(schema.batches.columns) - len(row)))
 
 
 def _job_rows(jobs: Sequence[Job]) -> list[Row]:

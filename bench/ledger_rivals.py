@@ -31,7 +31,8 @@ class Plain:
         key = ", ".join(self.table.primary_key.columns.keys())
         columns = [f"{column.name} {_type(column.type, postgres=postgres)}" for column in self.table.columns]
         # SQLite's tables by row number are keyed by an INTEGER; those by text are ordered by it.
-        ending = "" if postgres or columns[0].endswith("INTEGER") else " WITHOUT ROWID"
+        keyed_by_number = isinstance(next(iter(self.table.primary_key.columns)).type, Integer | BigInteger)
+        ending = "" if postgres or keyed_by_number else " WITHOUT ROWID"
         return f"CREATE TABLE {self.table.name} ({', '.join(columns)}, PRIMARY KEY ({key})){ending}"
 
     def insert(self, *, postgres: bool) -> str:

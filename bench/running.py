@@ -6,7 +6,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Generic, TypeVar
@@ -43,9 +43,15 @@ class Network:
 
 @contextlib.asynccontextmanager
 async def running_network(
-    folder: Path, *, nodes: int, test_sites: Sequence[str] = (), profile: Path | None = None
+    folder: Path,
+    *,
+    nodes: int,
+    test_sites: Sequence[str] = (),
+    profile: Path | None = None,
+    environment: Mapping[str, str] | None = None,
 ) -> AsyncIterator[Network]:
-    """Run `meadow up` in a folder. `profile` is where cProfile writes the dispatcher's main thread, at the end."""
+    """Run `meadow up` in a folder, with more of an environment. `profile` is where cProfile writes the dispatcher's
+    main thread, at the end."""
     folder.mkdir(parents=True, exist_ok=True)
     ready_file = folder / "ready.json"
     command = [sys.executable, *(("-m", "cProfile", "-o", str(profile)) if profile else ()), "-m", "dispatcher.cli"]
@@ -53,10 +59,10 @@ async def running_network(
     command += ["--ready-file", str(ready_file)]
     for site in test_sites:
         command += ["--allow-test-site", site]
-    environment = {**os.environ, "XDG_STATE_HOME": str(folder / "state")}
+    whole = {**os.environ, "XDG_STATE_HOME": str(folder / "state"), **(environment or {})}
     with (folder / "network.log").open("wb") as log:
         process = await asyncio.create_subprocess_exec(
-            *command, stdout=log, stderr=log, env=environment, cwd=_REPOSITORY, start_new_session=True
+            *command, stdout=log, stderr=log, env=whole, cwd=_REPOSITORY, start_new_session=True
         )
     try:
         started = time.monotonic()

@@ -54,5 +54,5 @@ async def _run(port: int, jobs: int, concurrent: int) -> dict[str, float]:
 if __name__ == "__main__":
     import uvloop
 
-    print(json.dumps(uvloop.run(_run(*map(int, sys.argv[1:])))))
+    print(json.dumps(uvloop.run(_run(*map(int, sys.argv[1:4])))))
     sys.stdout.flush()
