@@ -6,21 +6,22 @@ STAMP := $(VENV)/.installed
 NODE_STAMP := extension/node_modules/.installed
 NPM := npm --prefix extension
 RIVALS := bench/rivals
+CLIENTS := tests/clients
 STORE_TESTS := tests/network tests/extension/test_life.py tests/extension/test_staying.py tests/operations \
-	tests/demo tests/distributed/test_gateways.py tests/faults/test_kill_dispatcher.py tests/dispatcher tests/frontier \
-	tests/lab_api tests/objects tests/test_one_job.py
+	tests/demo tests/distributed/test_gateways.py tests/faults/test_kill_dispatcher.py tests/faults/test_storm.py \
+	tests/dispatcher tests/frontier tests/lab_api tests/objects tests/crawl tests/test_one_job.py
 
-.PHONY: demo test test-distributed check bench rivals soak lock browser servers format schema extension
+.PHONY: demo test test-distributed check bench rivals clients soak lock browser servers format schema extension
 
 demo: $(STAMP) browser
 	$(BIN)/meadow demo $(ARGS)
 
-test: $(STAMP) $(NODE_STAMP) browser servers extension
+test: $(STAMP) $(NODE_STAMP) browser servers clients extension
 	$(NPM) test
 	$(BIN)/pytest -n 3 --dist loadfile $(ARGS)
 
 # What touches a store once more, on PostgreSQL and Redis; `test` has run the rest.
-test-distributed: $(STAMP) $(NODE_STAMP) browser servers extension
+test-distributed: $(STAMP) $(NODE_STAMP) browser servers clients extension
 	MEADOW_TEST_STORES=distributed $(BIN)/pytest -n 3 --dist loadfile $(STORE_TESTS) $(ARGS)
 
 check: $(STAMP) $(NODE_STAMP)
@@ -43,6 +44,9 @@ bench: $(STAMP) browser servers extension rivals
 # BullMQ and arq, which the benchmarks run beside ours, each in a place of its own.
 rivals: $(RIVALS)/node_modules/.installed $(RIVALS)/.venv/.installed
 
+# Clients of the API that others wrote, as they are published, each in a place of its own.
+clients: $(CLIENTS)/node_modules/.installed $(CLIENTS)/.venv/.installed
+
 soak: $(STAMP) browser servers extension
 	$(BIN)/python -m tests.faults.kill_dispatcher --kills 50
 	$(BIN)/python -m tests.faults.storm --kills 300 --flushes 100
@@ -53,6 +57,8 @@ soak: $(STAMP) browser servers extension
 	$(BIN)/python -m tests.faults.full_disks
 	$(BIN)/python -m tests.distributed.rolling_restart --rounds 3 --dispatchers 3 --nodes 6
 	$(BIN)/python -m tests.demo.gold_pages --pages 300
+	$(BIN)/python -m tests.crawl.gold_crawl
+	$(BIN)/python -m tests.crawl.kill_crawl --pages 300 --kills 8
 	$(BIN)/python -m tests.extension.soak --jobs 200 --kills 50 --idle-minutes 10
 
 browser: $(STAMP)
@@ -87,11 +93,11 @@ $(NODE_STAMP): extension/package-lock.json
 	npm ci --prefix extension --no-progress --loglevel=error
 	@touch $(NODE_STAMP)
 
-$(RIVALS)/node_modules/.installed: $(RIVALS)/package-lock.json
-	npm ci --prefix $(RIVALS) --no-progress --loglevel=error
+%/node_modules/.installed: %/package-lock.json
+	npm ci --prefix $* --no-progress --loglevel=error --ignore-scripts
 	@touch $@
 
-$(RIVALS)/.venv/.installed: $(RIVALS)/requirements.txt
-	$(PYTHON) -m venv $(RIVALS)/.venv
-	$(RIVALS)/.venv/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $<
+%/.venv/.installed: %/requirements.txt
+	$(PYTHON) -m venv $*/.venv
+	$*/.venv/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $<
 	@touch $@

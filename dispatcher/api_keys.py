@@ -21,6 +21,7 @@ RANDOM_BYTES = PREFIX_BYTES + SECRET_BYTES
 """Random bytes that make one key."""
 SERVER_SECRET_BYTES = 32
 
+_NO_ONES_MAC = bytes(32)
 _KEY = re.compile(r"(mw_[a-z2-7]{12})_[A-Za-z0-9_-]{43}")
 
 
@@ -50,17 +51,19 @@ def key_mac(server_secret: bytes, text: str) -> bytes:
     """The HMAC-SHA256 of a whole key: what is stored of it, 32 bytes."""
     if len(server_secret) < SERVER_SECRET_BYTES:
         raise ValueError(f"the server's secret has at least {SERVER_SECRET_BYTES} bytes, got {len(server_secret)}")
-    return hmac.new(server_secret, text.encode("utf-8"), hashlib.sha256).digest()
+    return hmac.new(server_secret, text.encode("utf-8", "surrogatepass"), hashlib.sha256).digest()
 
 
 def matching_key(server_secret: bytes, text: str, candidates: Iterable[ApiKey]) -> ApiKey | None:
-    """The stored key an offered key is, revoked ones left out; None for no match.
+    """The stored key an offered key is, ended ones too; None for no match.
 
-    Every candidate is compared in constant time, and all of them, whichever matches.
+    Every candidate is compared in constant time, and all of them, whichever matches. Without one the offered key is
+    compared all the same.
     """
     mac = key_mac(server_secret, text)
     found: ApiKey | None = None
+    hmac.compare_digest(_NO_ONES_MAC, mac)
     for candidate in candidates:
-        if hmac.compare_digest(candidate.mac, mac) and candidate.revoked_ms is None:
+        if hmac.compare_digest(candidate.mac, mac):
             found = candidate
     return found

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 from collections import defaultdict
+from collections.abc import Callable
 
 from dispatcher.bus import BatchMoved, Bus, Event
 
@@ -21,11 +22,23 @@ class BatchEvents:
         self._waiting: defaultdict[str, int] = defaultdict(int)
         # The batches that were spoken of in the last `_PAUSE_S`, and whether they have moved again since.
         self._said: dict[str, bool] = {}
+        self._listeners: list[Callable[[str, str | None], None]] = []
         self._bus = bus
         if bus is not None:
             bus.subscribe(self._on_event)
 
-    def ended(self, batch_id: str) -> None:
+    def listen(self, listener: Callable[[str, str | None], None]) -> None:
+        """Call `listener` in the event loop with the batch and the job, where it is known, of every ending of this
+        dispatcher from now on. A listener must not raise."""
+        self._listeners.append(listener)
+
+    def ended(self, batch_id: str, job_id: str | None = None) -> None:
+        """A job of this batch has ended here: tell the listeners, and wake up whoever waits for the batch."""
+        for listener in self._listeners:
+            listener(batch_id, job_id)
+        self.moved(batch_id)
+
+    def moved(self, batch_id: str) -> None:
         """Wake up whoever waits for this batch: here at once, elsewhere too unless it was said just now."""
         self._wake(batch_id)
         if self._bus is None:
@@ -42,7 +55,7 @@ class BatchEvents:
         moved = [batch_id for batch_id, again in self._said.items() if again]
         self._said.clear()
         for batch_id in moved:
-            self.ended(batch_id)
+            self.moved(batch_id)
 
     async def wait(self, batch_id: str, timeout_s: float) -> None:
         """Sleep until a job of the batch ends or the time is over."""

@@ -47,9 +47,11 @@ class BatchOptions:
         return None if options is None else pool_for(options)
 
     async def frontier_jobs(self, jobs: Sequence[Job]) -> list[FrontierJob]:
-        """Return what the frontier needs to know of jobs."""
+        """Return what the frontier needs to know of jobs. Those that nothing is to be fetched for are left out: they
+        are answered from the cache, or fail by their deadline."""
         options = await self.of({job.batch_id for job in jobs})
-        return [frontier_job(job, options[job.batch_id]) for job in jobs if job.batch_id in options]
+        known = ((job, options[job.batch_id]) for job in jobs if job.batch_id in options)
+        return [frontier_job(job, of_batch) for job, of_batch in known if not of_batch.reads_only]
 
 
 def pool_for(options: ScrapeOptions) -> str:

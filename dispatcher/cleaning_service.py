@@ -1,30 +1,32 @@
 """Turns fetched pages into documents: body from the object store, a killable worker, document to the store."""
 
 import asyncio
-import hashlib
+import dataclasses
 from collections.abc import Callable
-from dataclasses import replace
-from typing import Protocol
 
-import msgspec
 import structlog
+from msgspec.structs import replace
 
 from cleaning.document import Document, Dropped
 from cleaning.errors import CleaningError
+from cleaning.wants import Wants
 from dispatcher.batch_events import BatchEvents
+from dispatcher.batch_options import BatchOptions
 from dispatcher.errors import StoreError
 from dispatcher.jobs import JobState, record_of
 from dispatcher.ledger import Ledger
 from dispatcher.objects import ObjectStore
-from dispatcher.settlement import BODY, FetchedPage, body_name
+from dispatcher.page_bodies import Cleaner, load_body, store_document
+from dispatcher.page_cache import answers_later, version_of
+from dispatcher.page_ledger import PageVersion
+from dispatcher.page_model import Model, with_model
+from dispatcher.page_tracking import PageTracking
+from dispatcher.page_wants import needs_model, wants_of
+from dispatcher.settlement import FetchedPage
 from dispatcher.telemetry import Telemetry
 from dispatcher.tracing import Tracing
-from protocol.bodies import decode_body
-from protocol.errors import BodyError
 from protocol.ids import uuid7, uuid7_time_ms
-from protocol.record import Record
 
-DOCUMENT = "document"
 _log = structlog.get_logger("cleaning")
 QUEUE_PAGES = 1_000
 KEPT_BYTES = 67_108_864
@@ -37,46 +39,8 @@ LEFT_MS = 60_000
 _LEFT_AT_START_MS = 5_000
 """The same at the start of a process, which is often the next run of the one that left them. The start ends when it has
 looked for everything that was fetched before it."""
-_INLINE_DECODE_BYTES = 524_288
-"""Bodies of up to this many decoded bytes are decoded on the event loop (about a millisecond), others in a thread."""
-
-
-class Cleaner(Protocol):
-    """The port: hostile page in, document or reason out. Never raises for what the page contains."""
-
-    async def clean(self, body: bytes, *, url: str, content_type: str | None) -> Document | Dropped:
-        """Make a document of a decoded body."""
-        ...
-
-
-async def load_body(objects: ObjectStore, record: Record) -> bytes | None:
-    """Return a record's decoded body, None where the store does not have it, or not as it was recorded."""
-    stored = await objects.get(BODY, body_name(record))
-    if stored is None:
-        return None
-    try:
-        if record.body_bytes <= _INLINE_DECODE_BYTES:
-            body, digest = decode_body(stored, record.content_encoding, max_body_bytes=record.body_bytes)
-        else:
-            body, digest = await asyncio.to_thread(decode_body, stored, record.content_encoding)
-    except BodyError as error:
-        _log.error("body_damaged", job_id=record.job_id, name=body_name(record), error=str(error))
-        return None
-    if digest != record.body_hash:
-        _log.error("body_damaged", job_id=record.job_id, name=body_name(record), error="it has another hash")
-        return None
-    return body
-
-
-async def load_document(objects: ObjectStore, document_hash: str) -> Document | None:
-    """Return a stored document, None where the store does not have it, or other bytes than its name says."""
-    stored = await objects.get(DOCUMENT, document_hash)
-    if stored is None:
-        return None
-    if hashlib.sha256(stored).hexdigest() != document_hash:
-        _log.error("document_damaged", name=document_hash)
-        return None
-    return msgspec.json.decode(stored, type=Document)
+MODEL_PAGES = 16
+"""So many pages wait for the model at once; a worker that has another one waits with it."""
 
 
 def _size(work: FetchedPage | str) -> int:
@@ -103,10 +67,15 @@ class CleaningService:
         clock: Callable[[], int],
         workers: int,
         fraction: Callable[[], float],
+        options: BatchOptions | None = None,
+        model: Model | None = None,
         telemetry: Telemetry | None = None,
         tracing: Tracing | None = None,
     ) -> None:
         self._ledger, self._objects, self._cleaner, self._events = ledger, objects, cleaner, events
+        self._options, self._model = options or BatchOptions(ledger), model
+        self._pages = PageTracking(ledger=ledger, objects=objects, options=self._options, cleaner=cleaner)
+        self._model_room = asyncio.Semaphore(MODEL_PAGES)
         self._clock, self._workers, self._fraction = clock, workers, fraction
         self._telemetry, self._tracing = telemetry or Telemetry(), tracing or Tracing()
         self._queue: asyncio.Queue[FetchedPage | str] = asyncio.Queue(QUEUE_PAGES)
@@ -117,7 +86,7 @@ class CleaningService:
     def fetched(self, page: FetchedPage) -> None:
         """A page's result is stored: clean it soon."""
         if self._kept_bytes + _size(page) > KEPT_BYTES:
-            page = replace(page, body=None)
+            page = dataclasses.replace(page, body=None)
         self._put(page.job_id, page)
 
     def waiting(self) -> int:
@@ -134,7 +103,7 @@ class CleaningService:
         async with asyncio.TaskGroup() as group:
             group.create_task(self._recover())
             for _ in range(self._workers):
-                group.create_task(self._work())
+                group.create_task(self._work(group))
 
     async def take_backlog(self, *, older_than_ms: int) -> int:
         """Once: fill the queue with pages that became fetched before a moment and are not in hand here; how many."""
@@ -188,66 +157,104 @@ class CleaningService:
             is_start = is_start and looked_ms - age_ms < started_ms
             await asyncio.sleep(_RETRY_S if taken or is_start else _LOOK_S * (0.5 + self._fraction()))
 
-    async def _work(self) -> None:
+    async def _work(self, group: asyncio.TaskGroup) -> None:
         while True:
             work = await self._queue.get()
-            job_id = work if isinstance(work, str) else work.job_id
             try:
-                if isinstance(work, str):
-                    await self.clean_one(work)
-                else:
-                    await self.clean_page(work)
-            except (StoreError, CleaningError) as error:
-                _log.warning("cleaning_failed", job_id=job_id, error=str(error))
-                await asyncio.sleep(_RETRY_S)
-                self._let_go(job_id, work)
-                self._put(job_id, work)
+                page = await self._fetched_page(work) if isinstance(work, str) else work
+                is_slow = page is not None and needs_model(await self._options.of_one(page.batch_id))
+            except StoreError as error:
+                await self._try_again(work, error)
+                continue
+            except KeyError:
+                # Nobody knows the batch: there is no job to complete.
+                page, is_slow = None, False
+            if page is None:
+                self._let_go(work)
+            elif is_slow:
+                await self._model_room.acquire()
+                group.create_task(self._work_on(work, page)).add_done_callback(lambda _: self._model_room.release())
             else:
-                self._let_go(job_id, work)
+                await self._work_on(work, page)
 
-    def _let_go(self, job_id: str, work: FetchedPage | str) -> None:
-        self._in_hand.discard(job_id)
+    async def _work_on(self, work: FetchedPage | str, page: FetchedPage) -> None:
+        try:
+            await self.clean_page(page)
+        except (StoreError, CleaningError) as error:
+            await self._try_again(work, error)
+        else:
+            self._let_go(work)
+
+    async def _try_again(self, work: FetchedPage | str, error: StoreError | CleaningError) -> None:
+        job_id = work if isinstance(work, str) else work.job_id
+        _log.warning("cleaning_failed", job_id=job_id, error=str(error))
+        await asyncio.sleep(_RETRY_S)
+        self._let_go(work)
+        self._put(job_id, work)
+
+    def _let_go(self, work: FetchedPage | str) -> None:
+        self._in_hand.discard(work if isinstance(work, str) else work.job_id)
         self._kept_bytes -= _size(work)
 
     async def clean_one(self, job_id: str) -> None:
         """Clean a fetched job's page and complete the job; nothing where it is not in state fetched."""
+        page = await self._fetched_page(job_id)
+        if page is not None:
+            await self.clean_page(page)
+
+    async def _fetched_page(self, job_id: str) -> FetchedPage | None:
         jobs = await self._ledger.jobs([job_id])
         result = (await self._ledger.results([job_id])).get(job_id)
         if not jobs or result is None or jobs[0].state is not JobState.FETCHED:
-            return
-        await self.clean_page(FetchedPage(job_id, jobs[0].batch_id, record_of(result)))
+            return None
+        return FetchedPage(job_id, jobs[0].batch_id, record_of(result))
 
     async def clean_page(self, page: FetchedPage) -> None:
         """Clean a page and complete its job; a job that is completed already stays as it is."""
         began_s = asyncio.get_running_loop().time()
         structlog.contextvars.bind_contextvars(job_id=page.job_id, batch_id=page.batch_id)
         self._tracing.cleaning(page.job_id)
-        outcome = await self._document(page)
+        options = await self._options.of_one(page.batch_id)
+        versions: list[PageVersion] = []
+        wants = wants_of(options)
+        tracked = await self._pages.tracking(page, options, now_ms=self._clock()) if options.tracking else None
+        if tracked is not None:
+            wants = replace(wants, tracking=tracked[0])
+            versions.append(tracked[1])
+        outcome = await self._document(page, wants)
+        if isinstance(outcome, Document) and needs_model(options):
+            outcome = await with_model(outcome, options, self._model)
+        if page.record.job_id == page.job_id and answers_later(page.record, options):
+            # A page that was answered from the cache is not a newer version of itself.
+            versions.append(version_of(page.job_id, page.record.url, page.record, options, now_ms=self._clock()))
         kept = "kept" if isinstance(outcome, Document) else str(outcome.reason)
-        if await self._complete(page, outcome):
+        if await self._complete(page, outcome, versions):
             self._telemetry.job_ended("completed")
-            self._events.ended(page.batch_id)
+            self._events.ended(page.batch_id, page.job_id)
         self._telemetry.cleaned.add(kept)
         self._telemetry.clean_s.observe(asyncio.get_running_loop().time() - began_s)
         self._tracing.cleaned(page.job_id, kept)
 
-    async def _document(self, page: FetchedPage) -> Document | Dropped:
+    async def _document(self, page: FetchedPage, wants: Wants) -> Document | Dropped:
         record = page.record
         body = page.body if page.body is not None else await load_body(self._objects, record)
         if body is None:
             return Dropped(
                 url=record.final_url, reason="empty_body", detail="the body is not in the object store, or damaged"
             )
-        return await self._cleaner.clean(body, url=record.final_url, content_type=record.content_type)
+        return await self._cleaner.clean(body, url=record.final_url, content_type=record.content_type, wants=wants)
 
-    async def _complete(self, page: FetchedPage, outcome: Document | Dropped) -> bool:
+    async def _complete(self, page: FetchedPage, outcome: Document | Dropped, versions: list[PageVersion]) -> bool:
         document_hash, dropped = None, None
         if isinstance(outcome, Document):
-            stored = msgspec.json.encode(outcome)
-            document_hash = hashlib.sha256(stored).hexdigest()
-            await self._objects.put(DOCUMENT, document_hash, stored)
+            document_hash = await store_document(self._objects, outcome)
         else:
             dropped = str(outcome.reason)
-        return await self._ledger.complete(
+        completing = self._ledger.complete(
             page.job_id, document_hash=document_hash, dropped=dropped, now_ms=self._clock()
         )
+        if not versions:
+            return await completing
+        # Given to the ledger first, a version is committed before its job is seen to be completed, or with it.
+        _, completed = await asyncio.gather(self._ledger.note_versions(versions), completing)
+        return completed

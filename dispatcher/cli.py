@@ -9,31 +9,40 @@ import msgspec
 import typer
 import uvloop
 
-from dispatcher import cli_lab, cli_operations, cli_serve, cli_teams
+from dispatcher import (
+    cli_account,
+    cli_datasets,
+    cli_jobs,
+    cli_keys,
+    cli_lab,
+    cli_mcp,
+    cli_operations,
+    cli_schedules,
+    cli_serve,
+    cli_teams,
+)
 from dispatcher.adapters.garbage_collector import collect_seldom
-from dispatcher.adapters.key_files import load_or_create_secret
-from dispatcher.adapters.network_file import NetworkFile, read_network, remove_network, write_network
-from dispatcher.adapters.operator_keys import API_KEY_SECRET, new_api_key
+from dispatcher.adapters.network_file import NetworkFile, remove_network, write_network
 from dispatcher.adapters.ready_file import write_private
-from dispatcher.adapters.sql_ledger import add_key
 from dispatcher.adapters.structured_logs import configure_logs
-from dispatcher.adapters.system_clock import new_id, now_ms
-from dispatcher.api_keys import SERVER_SECRET_BYTES, key_mac
 from dispatcher.cli_errors import told
-from dispatcher.cli_up import KEYS_NAME, LEDGER_NAME, LOCAL_TEAM, UpOptions, database_in, running_network, wait_for_stop
+from dispatcher.cli_up import UpOptions, running_network, wait_for_stop
 from dispatcher.cli_warnings import announce, parse_test_sites
 from dispatcher.errors import SetupError
-from dispatcher.jobs import ApiKey
 from dispatcher.lab_settings import read_lab_settings
 from dispatcher.settings import DispatcherSettings, read_settings
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help="Meadow: an opt-in network that reads the web.")
-key_app = typer.Typer(no_args_is_help=True, help="Manage labs' API keys.")
-app.add_typer(key_app, name="key")
+cli_keys.register(app)
 cli_serve.register(app)
 cli_operations.register(app)
 cli_teams.register(app)
 cli_lab.register(app)
+cli_datasets.register(cli_lab.dataset_app)
+cli_jobs.register(app)
+cli_schedules.register(app)
+cli_account.register(app)
+cli_mcp.register(app)
 
 
 @app.command()
@@ -98,60 +107,6 @@ async def _up(options: UpOptions, settings: DispatcherSettings, ready_file: Path
             remove_network(state_dir, current)
             if ready_file is not None:
                 ready_file.unlink(missing_ok=True)
-
-
-@key_app.command("create")
-def create_key(
-    data: Annotated[
-        Path | None, typer.Option("--data", help="The network's data folder; else the network running here.")
-    ] = None,
-    name: Annotated[str, typer.Option("--name", help="What the key is for.")] = "",
-    team: Annotated[str, typer.Option("--team", help="Whose key it is; a team sees its own jobs only.")] = LOCAL_TEAM,
-) -> None:
-    """Create an API key. It is shown once; only its keyed HMAC is stored."""
-    with told():
-        url, keys_dir = _ledger_and_keys(data)
-        secret = load_or_create_secret(keys_dir / API_KEY_SECRET, SERVER_SECRET_BYTES)
-        key = new_api_key()
-        stored = ApiKey(
-            key_id=new_id(),
-            team_id=team,
-            name=name,
-            prefix=key.prefix,
-            mac=key_mac(secret, key.text),
-            created_ms=now_ms(),
-        )
-        asyncio.run(add_key(url, stored))
-    typer.echo(key.text)
-    typer.echo("Keep it: it is not shown again.", err=True)
-
-
-@key_app.callback()
-def _keys() -> None:
-    """Manage labs' API keys."""
-
-
-def _ledger_and_keys(data: Path | None) -> tuple[str, Path]:
-    """Find the ledger's address and the keys folder: of the data folder named, else of the environment, else of the
-    network that runs on this machine."""
-    settings = read_settings()
-    if data is None and settings.database_url is not None:
-        if settings.keys_dir is None:
-            raise SetupError("MEADOW_DATABASE_URL is set and MEADOW_KEYS_DIR is not: name the network's keys folder")
-        return settings.database_url, settings.keys_dir
-    folder = data or _running_data_dir()
-    # A secret made here would be no dispatcher's, and the key good for none.
-    kept = LEDGER_NAME if settings.database_url is None else KEYS_NAME
-    if not (folder / kept).exists() and (settings.database_url is None or settings.keys_dir is None):
-        raise SetupError(f"{folder} holds no network; start one there with: meadow up --data {folder}")
-    return settings.database_url or database_in(folder), settings.keys_dir or folder / KEYS_NAME
-
-
-def _running_data_dir() -> Path:
-    network = read_network(read_lab_settings().state_dir)
-    if network is None:
-        raise SetupError("no network runs on this machine; give the network's data folder with --data")
-    return Path(network.data_dir)
 
 
 @app.command()

@@ -1,33 +1,22 @@
-"""The lab's commands: `meadow scrape` and `meadow dataset build`. They talk to the HTTP API and to nothing else.
-
-Where the API is: the flags `--api-url` and `--api-key`, then `MEADOW_API_URL` and `MEADOW_API_KEY`, then the network
-last started on this machine by this user. A key is only ever sent to the address it was given with or for.
-"""
+"""The lab's commands `meadow scrape` and `meadow dataset build`. They talk to the HTTP API and to nothing else."""
 
 import asyncio
-import contextlib
 import enum
 import shlex
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Annotated
-from urllib.parse import urlsplit
 
 import msgspec
 import typer
 from rich.console import Console
 
-from dispatcher.adapters.api_client import ApiClient, check_api_url
+from dispatcher.adapters.api_client import ApiClient
 from dispatcher.adapters.dataset_download import download_dataset
-from dispatcher.adapters.network_file import NetworkFile, network_path, read_network
 from dispatcher.adapters.page_files import make_folder
 from dispatcher.adapters.rich_terminal import page_table, printable, progress_bar
 from dispatcher.adapters.scrape_run import PageOutcome, ScrapeSummary, run_scrape
-from dispatcher.errors import LabClientError, SetupError
-from dispatcher.lab_documents import DatasetView
-from dispatcher.lab_settings import LabSettings, read_lab_settings
-
-_LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
+from dispatcher.cli_connection import ApiKey, ApiUrl, AsJson, Connection, connect, plain, told
+from dispatcher.dataset_views import DatasetView
 
 
 class Format(enum.StrEnum):
@@ -36,43 +25,6 @@ class Format(enum.StrEnum):
     MARKDOWN = "markdown"
     RAW_HTML = "rawHtml"
     LINKS = "links"
-
-
-class Connection(msgspec.Struct, frozen=True):
-    """The API to talk to; `network` is set where the address is that of this machine's network."""
-
-    api_url: str
-    api_key: str
-    network: NetworkFile | None
-
-
-ApiUrl = Annotated[str | None, typer.Option("--api-url", help="Address of the API; else MEADOW_API_URL.")]
-ApiKey = Annotated[str | None, typer.Option("--api-key", help="API key; else MEADOW_API_KEY.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of tables.")]
-
-
-def find_connection(api_url: str | None, api_key: str | None, settings: LabSettings) -> Connection:
-    """Decide which API to use; SetupError names all three ways where none gives an address and a key."""
-    network = read_network(settings.state_dir) if not (api_url and api_key) else None
-    env_key = settings.api_key.get_secret_value() if settings.api_key else None
-    url = api_url or settings.api_url or (network.api_url if network else None)
-    key = api_key or env_key
-    try:
-        url = check_api_url(url) if url else None
-    except ValueError as error:
-        raise SetupError(f"the API address: {error}") from error
-    here = network if network is not None and url == check_api_url(network.api_url) else None
-    if key is None and here is not None:
-        key = here.api_key
-    if url is None or key is None:
-        missing = " and ".join(name for name, value in (("address", url), ("key", key)) if value is None)
-        raise SetupError(
-            f"no API {missing}. Give them in one of three ways:\n"
-            "  1. the flags --api-url URL --api-key KEY\n"
-            "  2. the environment variables MEADOW_API_URL and MEADOW_API_KEY\n"
-            f"  3. start a network on this machine with 'meadow up', which writes {network_path(settings.state_dir)}"
-        )
-    return Connection(url, key, here)
 
 
 def scrape(
@@ -87,8 +39,8 @@ def scrape(
 ) -> None:
     """Fetch pages through the network and write each as a file. Exit status 1 if any page did not come."""
     console, messages = Console(), Console(stderr=True)
-    with _told(messages):
-        connection = _connect(api_url, api_key, messages)
+    with told(messages):
+        connection = connect(api_url, api_key, messages)
         make_folder(out)
         started: list[str] = []
         try:
@@ -143,7 +95,7 @@ async def _scrape(
 def _report(console: Console, summary: ScrapeSummary, out: Path, step: str) -> None:
     console.print(page_table(summary.pages))
     came = sum(page.state == "completed" for page in summary.pages)
-    say = _plain(console)
+    say = plain(console)
     say(f"{came} of {len(summary.pages)} pages are in {out}")
     for page in summary.pages:
         if page.state != "completed":
@@ -165,12 +117,12 @@ def _next_step(batch_id: str, out: Path, api_url: str | None) -> str:
     return f"meadow dataset build --job {batch_id} --out {shlex.quote(str(folder))}{address}"
 
 
-dataset_app = typer.Typer(help="Build datasets.", no_args_is_help=True)
+dataset_app = typer.Typer(help="Build, read and delete datasets.", no_args_is_help=True)
 
 
 @dataset_app.callback()
 def _datasets() -> None:
-    """Build datasets."""
+    """Build, read and delete datasets."""
 
 
 @dataset_app.command("build")
@@ -184,14 +136,14 @@ def build(
 ) -> None:
     """Build a dataset of a finished batch and download it, every file checked against its hash."""
     console, messages = Console(), Console(stderr=True)
-    with _told(messages):
-        connection = _connect(api_url, api_key, messages)
+    with told(messages):
+        connection = connect(api_url, api_key, messages)
         make_folder(out)
         dataset = asyncio.run(_build(connection, job.strip(), out, messages))
         if as_json:
             typer.echo(msgspec.json.encode(dataset).decode())
             return
-        say = _plain(console)
+        say = plain(console)
         say(f"{dataset.rows} rows in {out}: {', '.join(file.name for file in dataset.files)}")
         if dataset.dropped:
             reasons = ", ".join(f"{number} {reason}" for reason, number in sorted(dataset.dropped.items()))
@@ -206,31 +158,6 @@ async def _build(connection: Connection, batch_id: str, out: Path, messages: Con
     async with ApiClient(connection.api_url, connection.api_key) as client:
         with progress_bar(messages, "bytes", 0) as progress:
             return await download_dataset(client, batch_id, out=out, on_progress=progress)
-
-
-def _connect(api_url: str | None, api_key: str | None, messages: Console) -> Connection:
-    connection = find_connection(api_url, api_key, read_lab_settings())
-    address = urlsplit(connection.api_url)
-    if address.scheme == "http" and address.hostname not in _LOOPBACK:
-        _plain(messages)(f"warning: the API key travels unencrypted to {connection.api_url}; use https")
-    return connection
-
-
-@contextlib.contextmanager
-def _told(messages: Console) -> Iterator[None]:
-    """Show what went wrong in a person's words; exit status 1."""
-    try:
-        yield
-    except (SetupError, LabClientError) as error:
-        _plain(messages)(f"error: {printable(str(error), lines=True)}")
-        raise typer.Exit(1) from error
-
-
-def _plain(console: Console) -> Callable[[str], None]:
-    def say(text: str) -> None:
-        console.print(text, markup=False, highlight=False, soft_wrap=True)
-
-    return say
 
 
 def register(app: typer.Typer) -> None:

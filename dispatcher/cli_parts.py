@@ -3,6 +3,7 @@
 import asyncio
 import random
 import secrets
+import time
 from collections.abc import Callable, Coroutine, Iterable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
@@ -11,30 +12,55 @@ import structlog
 from aiohttp import web
 
 from cleaning.adapters.worker_pool import WorkerPool
+from dispatcher.adapters.api_operations import OPERATIONS
 from dispatcher.adapters.console_page import ConsolePage
+from dispatcher.adapters.dataset_api import DatasetApi
 from dispatcher.adapters.dataset_builder import DatasetBuilder
 from dispatcher.adapters.health import Health
 from dispatcher.adapters.http_robots import HttpRobots
+from dispatcher.adapters.job_sockets import JobSockets
 from dispatcher.adapters.lab_api import LabApi
 from dispatcher.adapters.lab_errors import json_crashes, json_errors
 from dispatcher.adapters.log_files import LogFiles
 from dispatcher.adapters.measured_frontier import MeasuredFrontier
 from dispatcher.adapters.measured_objects import MeasuredObjects
 from dispatcher.adapters.node_gateway import NodeGateway
+from dispatcher.adapters.openai_model import OpenAiModel
+from dispatcher.adapters.openapi_pages import OpenapiPages
 from dispatcher.adapters.prometheus_metrics import Metrics
+from dispatcher.adapters.proof_files import ProofFiles
+from dispatcher.adapters.quick_page import QuickPage
+from dispatcher.adapters.rate_headers import tell_rate
 from dispatcher.adapters.request_tracing import trace_requests
+from dispatcher.adapters.schedule_api import ScheduleApi
+from dispatcher.adapters.search_api import SearchApi
 from dispatcher.adapters.sql_ledger import SqlLedger
-from dispatcher.adapters.system_clock import new_id, now_ms
+from dispatcher.adapters.system_clock import monotonic_ms, new_id, now_ms
+from dispatcher.adapters.webhook_api import WebhookApi
+from dispatcher.adapters.webhook_sender import WebhookSender
+from dispatcher.answer_cache import AnswerCache
 from dispatcher.balance_news import BalanceNews
+from dispatcher.cli_accounts import serve_accounts
+from dispatcher.cli_crawls import assemble_crawls
 from dispatcher.cli_foundations import Foundations
 from dispatcher.content_sweep import ContentSweep
 from dispatcher.core import Core, Rules, World, build_core
+from dispatcher.dataset_desk import DatasetDesk
+from dispatcher.dataset_sweep import DatasetSweep
 from dispatcher.errors import StoreError
 from dispatcher.gate import PacePolicy
+from dispatcher.log_coverage import LogCoverages
 from dispatcher.log_service import LogService
+from dispatcher.page_evidence import PageEvidence
 from dispatcher.payout_service import PayoutService
+from dispatcher.proof_service import ProofService
+from dispatcher.recent_keys import RecentKeys
 from dispatcher.retention import Retention
+from dispatcher.robots_evidence import RobotsUsages
+from dispatcher.schedule_duty import ScheduleDuty
+from dispatcher.scheduled_requests import ScheduledRequests
 from dispatcher.scheduler import Randomness, Scheduler
+from dispatcher.search_index import SearchService
 from dispatcher.settings import (
     REAL_CHECKPOINT_MS,
     REAL_EPOCH_MS,
@@ -44,8 +70,12 @@ from dispatcher.settings import (
     SIMULATED_HOLD_MS,
     DispatcherSettings,
 )
+from dispatcher.settling import Settling
 from dispatcher.telemetry import Telemetry
 from dispatcher.tracing import Tracing
+from dispatcher.webhook_bodies import EventBodies
+from dispatcher.webhook_making import EventMaker
+from dispatcher.webhook_sending import WebhookDuty
 from provenance.checkpoint import NoteSigner
 
 _log = structlog.get_logger("meadow")
@@ -57,8 +87,8 @@ _UPKEEP_S = 1.0
 class Dispatcher:
     """The parts that have a life of their own, and the application that serves the rest.
 
-    `loops` run for as long as it works; `log`, `payouts`, `retention`, `sweep` and the core's reaper do what one
-    dispatcher at a time does. `checkpoint_s` is how often a checkpoint may be made.
+    `loops` run for as long as it works; `log`, `payouts`, `retention`, `settling`, `sweep`, `webhooks` and the core's
+    reaper do what one dispatcher at a time does. `checkpoint_s` is how often a checkpoint may be made.
     """
 
     app: web.Application
@@ -67,7 +97,13 @@ class Dispatcher:
     log: LogService
     payouts: PayoutService
     retention: Retention
+    settling: Settling
     sweep: ContentSweep
+    dataset_sweep: DatasetSweep
+    search: SearchService
+    sockets: JobSockets
+    webhooks: WebhookDuty
+    schedules: ScheduleDuty
     checkpoint_s: float
     loops: dict[str, Coroutine[None, None, None]]
 
@@ -78,7 +114,8 @@ async def assemble(
     """Put a dispatcher together; what must be closed is left with `stack`. `led` names the duties it leads now."""
     # Tokens that were named have a value, whatever the server says of itself.
     simulated = base.facts.simulator and settings.token_mint is None
-    core = await _build_core(stack, base, settings, simulated=simulated)
+    pool = await stack.enter_async_context(WorkerPool(settings.cleaning_workers))
+    core = await _build_core(stack, base, settings, pool, simulated=simulated)
     ledger, objects, telemetry = core.world.ledger, core.world.objects, core.world.telemetry
     gateway = NodeGateway(
         nodes=core.nodes,
@@ -116,7 +153,7 @@ async def assemble(
         bus=base.stores.bus,
     )
     app = web.Application(client_max_size=_REQUEST_BYTES, middlewares=[trace_requests(core.world.tracing), json_errors])
-    app.on_response_prepare.append(json_crashes)
+    app.on_response_prepare.extend((json_crashes, tell_rate))
     datasets = DatasetBuilder(
         ledger=ledger,
         objects=objects,
@@ -126,10 +163,72 @@ async def assemble(
         store=base.stores.datasets,
         clock=now_ms,
         new_id=new_id,
+        holder=base.dispatcher,
     )
     stack.push_async_callback(datasets.close)
-    intake = core.intake(datasets, key_secret=base.keys.api_key_secret)
-    app.add_routes(LabApi(intake, log_origin=base.origin, test_sites=base.test_sites).routes())
+    coverages = LogCoverages(ledger, base.stores.tiles, monotonic=time.monotonic)
+    evidence = PageEvidence(coverages, RobotsUsages(ledger))
+    intake = core.intake(
+        key_secret=base.keys.api_key_secret,
+        evidence=evidence,
+        rates=base.stores.rates,
+        keys=RecentKeys(ledger, monotonic_ms=monotonic_ms),
+    )
+    sockets = JobSockets(service=intake, pages=intake, ledger=ledger, events=core.events, log_origin=base.origin)
+    lab = LabApi(
+        intake,
+        log_origin=base.origin,
+        test_sites=base.test_sites,
+        has_model=core.world.model is not None,
+        sockets=sockets,
+        answers=AnswerCache(monotonic=time.monotonic),
+    )
+    sender = WebhookSender(test_sites=base.test_sites)
+    stack.push_async_callback(sender.close)
+    webhooks = WebhookDuty(
+        ledger=ledger,
+        maker=EventMaker(ledger=ledger, pages=intake, clock=now_ms, new_id=new_id),
+        bodies=EventBodies(intake, log_origin=base.origin),
+        sender=sender,
+        bus=base.stores.bus,
+        clock=now_ms,
+        server_secret=base.keys.api_key_secret,
+    )
+    webhook_api = WebhookApi(
+        intake,
+        ledger,
+        server_secret=base.keys.api_key_secret,
+        clock=now_ms,
+        base_url=lab.base_url,
+        redelivered=webhooks.wake,
+    )
+    crawls = assemble_crawls(core, pool, intake=intake, pages=lab, sockets=sockets)
+    requests = ScheduledRequests(
+        batches=intake,
+        crawls=crawls.service,
+        patterns=crawls.patterns,
+        test_sites=base.test_sites,
+        has_model=core.world.model is not None,
+    )
+    schedules = ScheduleDuty(ledger=ledger, keys=ledger, desk=requests, clock=now_ms)
+    schedule_api = ScheduleApi(intake, ledger, schedules, requests, clock=now_ms, new_id=new_id, base_url=lab.base_url)
+    app.add_routes([*lab.routes(), *crawls.routes, *webhook_api.routes(), *schedule_api.routes()])
+    serve_accounts(app, core, service=intake, pages=lab, key_secret=base.keys.api_key_secret)
+    desk = DatasetDesk(
+        ledger=ledger,
+        batches=intake,
+        store=base.stores.datasets,
+        clock=now_ms,
+        new_id=new_id,
+        wake=datasets.wake,
+        test_sites=base.test_sites,
+    )
+    app.add_routes(DatasetApi(intake, desk, log_origin=base.origin, test_sites=base.test_sites).routes())
+    app.add_routes(QuickPage(lab).routes())
+    app.add_routes(OpenapiPages(OPERATIONS).routes())
+    search = SearchService(index=base.stores.search, ledger=ledger, objects=objects)
+    app.add_routes(SearchApi(intake, search).routes())
+    app.add_routes(ProofFiles(ProofService(ledger, coverages, base.stores.tiles)).routes())
     app.add_routes(LogFiles(base.stores.tiles).routes())
     console = ConsolePage(ledger=ledger, nodes=core.nodes, facts=base.facts, origin=base.origin, clock=now_ms)
     app.add_routes(console.routes())
@@ -150,14 +249,22 @@ async def assemble(
         gateway=gateway,
         log=log,
         payouts=payouts,
+        settling=Settling(ledger=ledger, events=core.events, clock=now_ms),
         retention=Retention(ledger=ledger, objects=objects, clock=now_ms),
         sweep=ContentSweep(ledger=ledger, objects=objects, clock=now_ms),
+        dataset_sweep=DatasetSweep(ledger=ledger, store=base.stores.datasets, clock=now_ms),
+        search=search,
+        sockets=sockets,
+        webhooks=webhooks,
+        schedules=schedules,
         checkpoint_s=checkpoint_ms / 1000,
         loops={
             "scheduler": core.scheduler.run(),
             "upkeep": _upkeep(core.scheduler),
             "attendance": core.attendance.run(),
             "cleaning": core.cleaning.run(),
+            "datasets": datasets.run(),
+            "crawls": crawls.engine.run(),
             "reputations": core.reputations.run(),
             "balances": news.run(),
             "subnet key": base.stores.subnet_key.run(),
@@ -168,7 +275,7 @@ async def assemble(
 
 
 async def _build_core(
-    stack: AsyncExitStack, base: Foundations, settings: DispatcherSettings, *, simulated: bool
+    stack: AsyncExitStack, base: Foundations, settings: DispatcherSettings, pool: WorkerPool, *, simulated: bool
 ) -> Core:
     telemetry = Telemetry()
     if isinstance(base.stores.ledger, SqlLedger):
@@ -181,7 +288,9 @@ async def _build_core(
         stack.push_async_callback(asyncio.to_thread, tracing.close)
     robots = HttpRobots(now_ms, test_sites=base.test_sites)
     stack.push_async_callback(robots.close)
-    pool = await stack.enter_async_context(WorkerPool(settings.cleaning_workers))
+    model = _model(settings)
+    if model is not None:
+        stack.push_async_callback(model.close)
     return build_core(
         World(
             ledger=base.stores.ledger,
@@ -198,6 +307,7 @@ async def _build_core(
             dispatcher=base.dispatcher,
             telemetry=telemetry,
             tracing=tracing,
+            model=model,
         ),
         Rules(
             pace=PacePolicy(delay_ms=settings.host_delay_ms, max_concurrent=settings.host_max_concurrent),
@@ -207,6 +317,13 @@ async def _build_core(
             test_sites=base.test_sites,
         ),
     )
+
+
+def _model(settings: DispatcherSettings) -> OpenAiModel | None:
+    if settings.model_url is None or settings.model_name is None:
+        return None
+    key = settings.model_key.get_secret_value() if settings.model_key is not None else None
+    return OpenAiModel(settings.model_url, name=settings.model_name, key=key)
 
 
 async def _upkeep(scheduler: Scheduler) -> None:

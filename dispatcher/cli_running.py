@@ -17,13 +17,14 @@ from dispatcher.cli_parts import Dispatcher, assemble
 from dispatcher.ending_tasks import end_tasks
 from dispatcher.leader import Duties, Duty
 from dispatcher.ledger import Leadership, Ledger
-from dispatcher.scrape_request import MAX_TIMEOUT_MS
+from dispatcher.page_options import MAX_TIMEOUT_MS
 from dispatcher.settings import DispatcherSettings
 from protocol.urls import TestSites
 
 _log = structlog.get_logger("meadow")
 _UPKEEP_S = 1.0
 _SWEEP_S = 10.0
+_SEARCH_S = 2.0
 _QUIET_S = 1.0
 """How long a connection that was accepted just before the port was left has to ask something."""
 _BUSY_S = 5.0
@@ -63,7 +64,7 @@ class RunningDispatcher:
         Requests that wait for a page are answered when it comes, from whichever dispatcher.
         """
         await self.resign()
-        await asyncio.gather(self.server.leave(), self.drain_nodes())
+        await asyncio.gather(self.server.leave(), self.drain_nodes(), self.parts.sockets.close())
         await self.server.quiet(at_least_s=_QUIET_S, at_most_s=self.drain_s)
         await self.server.close(busy_s=_LONGEST_SCRAPE_S)
         await self._clean_what_is_in_hand()
@@ -96,6 +97,7 @@ async def running_dispatcher(
             parts.app, parts.gateway.protocol_factory, host=settings.host, port=settings.port, is_shared=is_shared
         )
         stack.push_async_callback(server.close, busy_s=_BUSY_S)
+        stack.push_async_callback(parts.sockets.close)
         duties = Duties(
             _duties(foundations, parts),
             ledger=foundations.stores.ledger,
@@ -117,8 +119,13 @@ def _duties(foundations: Foundations, parts: Dispatcher) -> list[Duty]:
         Duty("anchors", parts.log.anchor_pending, parts.checkpoint_s),
         Duty("payouts", parts.payouts.pay_once, parts.payouts.interval_s),
         Duty("certificates", certificates.renew, RENEW_EVERY_S),
+        Duty("accounts", _step(parts.settling.once), _UPKEEP_S),
+        Duty("webhooks", _step(parts.webhooks.run), _UPKEEP_S),
+        Duty("schedules", _step(parts.schedules.once), _UPKEEP_S),
         Duty("retention", _step(parts.retention.once), _SWEEP_S),
         Duty("sweep", _step(parts.sweep.once), _SWEEP_S),
+        Duty("datasets", _step(parts.dataset_sweep.once), _SWEEP_S),
+        Duty("search", _step(parts.search.once), _SEARCH_S),
     ]
 
 

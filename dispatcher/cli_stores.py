@@ -10,12 +10,15 @@ from dispatcher.adapters.local_objects import LocalObjects
 from dispatcher.adapters.obstore_datasets import ObstoreDatasets
 from dispatcher.adapters.obstore_objects import ObstoreObjects
 from dispatcher.adapters.obstore_tiles import ObstoreTiles
+from dispatcher.adapters.postgres_search import PostgresSearch
 from dispatcher.adapters.redis_bus import open_redis_bus
 from dispatcher.adapters.redis_clock import RedisClock
 from dispatcher.adapters.redis_daily_key import RedisDailyKey
 from dispatcher.adapters.redis_frontier import open_redis_frontier
 from dispatcher.adapters.redis_presence import open_redis_presence
+from dispatcher.adapters.redis_rates import open_redis_rates
 from dispatcher.adapters.sql_ledger import sqlite_path
+from dispatcher.adapters.sqlite_search import FILE_NAME, SqliteSearch
 from dispatcher.adapters.store_check import check_store
 from dispatcher.adapters.system_clock import clock, now_ms
 from dispatcher.bus import Bus
@@ -25,6 +28,8 @@ from dispatcher.frontier import Frontier, HostPace
 from dispatcher.ledger import Ledger
 from dispatcher.objects import ObjectStore
 from dispatcher.presence import Presence
+from dispatcher.rate_limits import LenientRates, Rates
+from dispatcher.search_index import SearchIndex
 from dispatcher.settings import DispatcherSettings
 from dispatcher.store_location import StoreLocation, parse_location
 from provenance.adapters.local_tiles import LocalTiles
@@ -41,9 +46,11 @@ class Stores:
     subnet_key: RedisDailyKey
     clock: RedisClock
     bus: Bus
+    rates: Rates
     objects: ObjectStore
     tiles: TileStore
     datasets: DatasetStore
+    search: SearchIndex
     place: str
 
 
@@ -70,6 +77,8 @@ async def open_stores(stack: AsyncExitStack, settings: DispatcherSettings, ledge
         await network_clock.ask()
         bus = await open_redis_bus(settings.redis_url)
         stack.push_async_callback(bus.close)
+        rates = await open_redis_rates(settings.redis_url)
+        stack.push_async_callback(rates.close)
     except SetupError as error:
         raise SetupError(f"MEADOW_REDIS_URL: {error}") from error
     await check_store(location)
@@ -81,9 +90,11 @@ async def open_stores(stack: AsyncExitStack, settings: DispatcherSettings, ledge
         subnet_key=subnet_key,
         clock=network_clock,
         bus=bus,
+        rates=LenientRates(rates),
         objects=objects,
         tiles=tiles,
         datasets=datasets,
+        search=_open_search(stack, settings.database_url),
         place=_shared_place(location, settings.database_url),
     )
 
@@ -108,6 +119,14 @@ def _open_objects(
         datasets = ObstoreDatasets(location, work_dir / "datasets")
     stack.push_async_callback(objects.close)
     return objects, tiles, datasets
+
+
+def _open_search(stack: AsyncExitStack, database_url: str) -> SearchIndex:
+    if (path := sqlite_path(database_url)) is not None:
+        return SqliteSearch(path.with_name(FILE_NAME))
+    index = PostgresSearch(database_url)
+    stack.push_async_callback(index.close)
+    return index
 
 
 def _shared_place(location: StoreLocation, database_url: str) -> str:

@@ -13,13 +13,18 @@ import math
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 
 from protego import Protego
 from robots.parser import RE_AGENT, RE_RULE_ALLOW, RE_RULE_DISALLOW, RobotsParser
 
+from dispatcher.robots_usage import usage_lines
+
 AGENT_TOKEN = "MeadowBot"  # noqa: S105  (a robots.txt product token, not a secret)
 MAX_ROBOTS_BYTES = 512 * 1024
 """RFC 9309, section 2.5: at least 500 KiB are parsed."""
+MAX_SITE_MAPS = 100
+"""As many Sitemap lines of a file are kept."""
 MAX_CRAWL_DELAY_MS = 60_000
 MAX_COST = 20_000
 """A rule costs 1, each of its wildcards 10 more. Judging a URL reads every rule: a dearer file is taken as "no"."""
@@ -54,7 +59,8 @@ class Verdict:
 
 
 class RobotsRules:
-    """The rules of one origin, as far as they are known. `digest` is the SHA-256 of the file, None without one.
+    """The rules of one origin, as far as they are known. `digest` is the SHA-256 of the file, None without one; `usage`
+    what the file says of the use of pages (`robots_usage`), empty for nothing.
 
     `is_heavy` files take long to parse and to judge by: do both in a thread. `size_bytes` is what keeping them costs,
     within a small factor.
@@ -64,7 +70,9 @@ class RobotsRules:
         self.state = state
         self.retry_after_ms = retry_after_ms
         self.digest: str | None = None
+        self.usage = ""
         self.crawl_delay_ms: int | None = None
+        self.site_maps: tuple[str, ...] = ()
         self._protego: Protego | None = None
         self._robotspy: RobotsParser | None = None
         self._is_too_dear = False
@@ -72,6 +80,7 @@ class RobotsRules:
         if state is RobotsState.FOUND:
             self.digest = hashlib.sha256(body).hexdigest()
             text = body[:MAX_ROBOTS_BYTES].decode("utf-8", "replace").removeprefix("\ufeff")
+            self.usage = usage_lines(text, AGENT_TOKEN)
             rules = _rules_for_us(text)
             self._is_too_dear = sum(1 + 10 * rule.count("*") for rule in rules) > MAX_COST
             if self._is_too_dear:
@@ -80,6 +89,7 @@ class RobotsRules:
                 self._robotspy = RobotsParser.from_string("\n".join(["User-agent: *", *rules]))
                 self._protego = Protego.parse("\n".join(_without_others(text)))
                 self.crawl_delay_ms = _milliseconds(self._protego.crawl_delay(AGENT_TOKEN))
+                self.site_maps = tuple(islice(self._protego.sitemaps, MAX_SITE_MAPS))
 
     @property
     def is_heavy(self) -> bool:

@@ -8,24 +8,32 @@ from dispatcher.balances import Balances
 from dispatcher.batch_events import BatchEvents
 from dispatcher.batch_options import BatchOptions
 from dispatcher.bus import Bus
+from dispatcher.callers import KnownKeys
 from dispatcher.cancellations import Cancellations
-from dispatcher.cleaning_service import Cleaner, CleaningService
+from dispatcher.cleaning_service import CleaningService
 from dispatcher.exchange import Exchange
 from dispatcher.frontier import Frontier
 from dispatcher.gate import Gate, PacePolicy
 from dispatcher.hand_over import HandOver
 from dispatcher.held_leases import HeldLeases
 from dispatcher.hops import Hops
-from dispatcher.intake import Datasets, Intake
+from dispatcher.intake import Intake
 from dispatcher.job_endings import JobEndings
+from dispatcher.job_queue import JobQueue
 from dispatcher.job_signer import JobSigner
 from dispatcher.ledger import Ledger
 from dispatcher.node_sessions import Nodes
 from dispatcher.objects import ObjectStore
+from dispatcher.page_bodies import Cleaner
+from dispatcher.page_cache import PageCache
+from dispatcher.page_evidence import PageEvidence
+from dispatcher.page_model import Model
 from dispatcher.presence import Presence
+from dispatcher.rate_limits import Rates
 from dispatcher.reaper import Reaper
 from dispatcher.reputation_service import ReputationService
 from dispatcher.robots_cache import RobotsCache, RobotsSource
+from dispatcher.robots_evidence import KeptRobots
 from dispatcher.scheduler import Randomness, Scheduler
 from dispatcher.settlement import FetchedPage, Settlement
 from dispatcher.telemetry import Telemetry
@@ -36,7 +44,8 @@ from protocol.urls import NO_TEST_SITES, TestSites
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class World:
-    """What a core stands on. `dispatcher` names this run of this process; no other run of any has the same."""
+    """What a core stands on. `dispatcher` names this run of this process; no other run of any has the same. `model` is
+    None where the operator configured none."""
 
     ledger: Ledger
     frontier: Frontier
@@ -52,6 +61,7 @@ class World:
     dispatcher: str
     telemetry: Telemetry
     tracing: Tracing
+    model: Model | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,9 +98,20 @@ class Core:
     reputations: ReputationService
     cleaning: CleaningService
     exchange: Exchange
+    cache: PageCache
+    queue: JobQueue
 
-    def intake(self, datasets: Datasets, *, key_secret: bytes) -> Intake:
-        """Make the front desk of this core."""
+    def intake(
+        self,
+        *,
+        key_secret: bytes,
+        evidence: PageEvidence | None = None,
+        rates: Rates | None = None,
+        keys: KnownKeys | None = None,
+    ) -> Intake:
+        """Make the front desk of this core. Without `evidence` documents do not say how far they are in the log;
+        without `rates` keys have buckets of requests at this dispatcher alone. `keys` are the ledger's where they are
+        not given."""
         world = self.world
         return Intake(
             ledger=world.ledger,
@@ -98,7 +119,6 @@ class Core:
             objects=world.objects,
             cancellations=self.cancellations,
             options=self.options,
-            datasets=datasets,
             events=self.events,
             bus=world.bus,
             key_secret=key_secret,
@@ -106,6 +126,12 @@ class Core:
             new_id=world.new_id,
             job_deadline_ms=self.rules.job_deadline_ms,
             tracing=world.tracing,
+            evidence=evidence,
+            rates=rates,
+            keys=keys,
+            telemetry=world.telemetry,
+            queue=self.queue,
+            cache=self.cache,
         )
 
 
@@ -119,7 +145,8 @@ def build_core(
     """Join the parts. `fetched` is told of pages to be cleaned in the place of the core's own cleaning."""
     ledger, frontier, bus, clock = world.ledger, world.frontier, world.bus, world.clock
     events, nodes, pools, options = events or BatchEvents(bus), Nodes(), WaitingPools(), BatchOptions(ledger)
-    gate = Gate(RobotsCache(world.robots, clock), frontier, rules.pace, test_sites=rules.test_sites, bus=bus)
+    robots = RobotsCache(KeptRobots(world.robots, ledger, clock), clock)
+    gate = Gate(robots, frontier, rules.pace, test_sites=rules.test_sites, bus=bus)
     endings = JobEndings(
         ledger=ledger,
         frontier=frontier,
@@ -184,8 +211,19 @@ def build_core(
         clock=clock,
         workers=rules.cleaning_workers,
         fraction=world.randomness.fraction,
+        options=options,
+        model=world.model,
         telemetry=world.telemetry,
         tracing=world.tracing,
+    )
+    cache = PageCache(
+        ledger=ledger,
+        options=options,
+        gate=gate,
+        events=events,
+        clean=fetched or cleaning.fetched,
+        clock=clock,
+        telemetry=world.telemetry,
     )
     leases = HeldLeases(ledger=ledger, frontier=frontier, nodes=nodes, options=options)
     exchange = Exchange(
@@ -221,4 +259,6 @@ def build_core(
         reputations=reputations,
         cleaning=cleaning,
         exchange=exchange,
+        cache=cache,
+        queue=JobQueue(frontier=frontier, bus=bus, cache=cache),
     )

@@ -1,54 +1,40 @@
-"""The dataset store port: finished datasets, and where each build stands, for all dispatchers of a network."""
+"""The dataset store port: the files of finished datasets, for all dispatchers of a network."""
 
 from pathlib import Path
 from typing import Protocol
 
-import msgspec
-
-from dispatcher.lab_service import DatasetJob
 from protocol.dataset import ManifestFile
-
-STATE_EVERY_S = 5.0
-"""How often a dispatcher that builds a dataset says so."""
-STATE_OLD_MS = 60_000
-"""A build of which nothing was said for so long has gone with its dispatcher."""
-
-
-class BuildState(msgspec.Struct, frozen=True, kw_only=True):
-    """What a dispatcher last said of a build, and when."""
-
-    dataset: DatasetJob
-    updated_ms: int
 
 
 class DatasetStore(Protocol):
-    """The port. A dataset is published whole, with its manifest last, and never changes after that.
+    """The port. Files lie in places that are named by an id (UUIDv7). A place is published whole, with its manifest
+    last, and never changes after that.
 
     Every method raises ObjectError where the store cannot be reached, refuses, is full, or holds what is damaged.
     """
 
     @property
     def folder(self) -> Path:
-        """Where this dispatcher builds: each dataset in the folder of its id."""
+        """Where this dispatcher builds: each place is the folder of its id."""
         ...
 
-    async def set_state(self, state: BuildState) -> None:
-        """Keep what there is to say of a build."""
+    async def publish(self, place: str) -> None:
+        """Make what is finished in its folder readable for every dispatcher. May be repeated."""
         ...
 
-    async def state(self, dataset_id: str) -> BuildState | None:
-        """Return what was last said of a build, None where nothing was."""
+    async def manifest(self, place: str) -> Path | None:
+        """Return where the manifest of a published place can be read here, None where there is no such place."""
         ...
 
-    async def publish(self, dataset_id: str) -> None:
-        """Make a dataset that is finished in its folder readable for every dispatcher. May be repeated."""
+    async def file(self, place: str, file: ManifestFile) -> Path | None:
+        """Return where a file of a published place can be read here, None where there is none. Its bytes are those
+        that `file` names."""
         ...
 
-    async def manifest(self, dataset_id: str) -> Path | None:
-        """Return where the manifest of a published dataset can be read here, None where there is no such dataset."""
+    async def tidy(self) -> None:
+        """Remove what this dispatcher keeps for itself and nobody has asked for in a day."""
         ...
 
-    async def file(self, dataset_id: str, file: ManifestFile) -> Path | None:
-        """Return where a file of a published dataset can be read here, None where there is none. Its bytes are those
-        that the manifest names."""
+    async def remove(self, place: str) -> None:
+        """Erase a place with all its files, published or not; nothing where there is none. May be repeated."""
         ...

@@ -4,20 +4,35 @@ DispatcherError                  the root
 ├── RequestError                 the lab's request cannot be served; has an HTTP status and a code
 │   ├── BadRequest               400: names the field, what it got and what it accepts
 │   ├── Unauthorized             401
+│   │   ├── KeyExpired           401: the right key, past its time
+│   │   └── KeyRevoked           401: the right key, revoked
+│   ├── PaymentRequired          402: not enough prepaid credits
+│   ├── Forbidden                403: the key lacks a scope
 │   ├── NotFound                 404
+│   │   └── NotCached            404: nothing is to be fetched, and no earlier version of the page is kept
 │   ├── Conflict                 409
-│   │   └── IdempotencyConflict  409: an idempotency key used again with another body
+│   │   ├── IdempotencyConflict  409: an idempotency key used again with another body
+│   │   └── StillServed          409: an idempotency key whose first request is not answered yet
 │   └── TooManyRequests          429: with the seconds to wait
+│       ├── RateLimited          429: the key makes requests too fast
+│       ├── ConcurrencyReached   429: the key has too many pages in progress
+│       └── DailyBudgetReached   429: the key has used the credits of its day
 ├── StoreError                   a store the dispatcher depends on does not do its part
 │   ├── LedgerError              the SQL database
 │   │   ├── LedgerFull           the disk is full: nothing of the write is kept
 │   │   └── LeadershipLost       a duty was done in the name of a lease that another dispatcher has now
 │   ├── FrontierError            the Redis server
 │   └── ObjectError              the object store
+├── ModelError                   the operator's model cannot be had, or answers something else than it was asked for
 ├── HandshakeRefused             a request that opens no WebSocket here: with the HTTP status to answer
 ├── WebSocketViolation           a node's bytes break RFC 6455 or a limit: with the code to close the connection with
 └── SetupError                   the network cannot start: what is missing or in the way, and what to do
 """
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from dispatcher.rate_limits import RateStanding
 
 
 class DispatcherError(Exception):
@@ -45,11 +60,49 @@ class Unauthorized(RequestError):
     code = "UNAUTHORIZED"
 
 
+class KeyExpired(Unauthorized):
+    """A key whose time is over."""
+
+    code = "KEY_EXPIRED"
+
+
+class KeyRevoked(Unauthorized):
+    """A key that was revoked."""
+
+    code = "KEY_REVOKED"
+
+
+class PaymentRequired(RequestError):
+    """The team's prepaid credits do not cover what is asked; amounts in credits."""
+
+    status = 402
+    code = "INSUFFICIENT_CREDITS"
+
+    def __init__(self, message: str, *, balance: int, needed: int) -> None:
+        super().__init__(message)
+        self.balance, self.needed = balance, needed
+
+
+class Forbidden(RequestError):
+    """The key is known and may not do this."""
+
+    status = 403
+    code = "FORBIDDEN"
+
+
 class NotFound(RequestError):
     """Nothing of that id belongs to this key's team."""
 
     status = 404
     code = "NOT_FOUND"
+
+
+class NotCached(NotFound):
+    """Nothing is to be fetched, and no earlier version of the page is kept."""
+
+    def __init__(self, message: str, *, code: str) -> None:
+        super().__init__(message)
+        self.code = code
 
 
 class Conflict(RequestError):
@@ -65,6 +118,12 @@ class IdempotencyConflict(Conflict):
     code = "IDEMPOTENCY_CONFLICT"
 
 
+class StillServed(Conflict):
+    """A request with an idempotency key whose first one is still being served."""
+
+    code = "IDEMPOTENCY_IN_PROGRESS"
+
+
 class TooManyRequests(RequestError):
     """A limit is reached; `retry_after_s` is how long to wait."""
 
@@ -74,6 +133,28 @@ class TooManyRequests(RequestError):
     def __init__(self, message: str, *, retry_after_s: int) -> None:
         super().__init__(message)
         self.retry_after_s = retry_after_s
+
+
+class ConcurrencyReached(TooManyRequests):
+    """The key has as many pages in progress as it may have."""
+
+    code = "CONCURRENCY_LIMIT"
+
+
+class DailyBudgetReached(TooManyRequests):
+    """The key has used the credits it may use in a day."""
+
+    code = "DAILY_BUDGET_REACHED"
+
+
+class RateLimited(TooManyRequests):
+    """The key makes requests faster than it may; `standing` says how fast that is."""
+
+    code = "RATE_LIMITED"
+
+    def __init__(self, message: str, *, retry_after_s: int, standing: "RateStanding") -> None:
+        super().__init__(message, retry_after_s=retry_after_s)
+        self.standing = standing
 
 
 class StoreError(DispatcherError):
@@ -98,6 +179,10 @@ class FrontierError(StoreError):
 
 class ObjectError(StoreError):
     """The object store failed to write or read."""
+
+
+class ModelError(DispatcherError):
+    """The operator's model cannot be had, or answers something else than it was asked for; the message is for labs."""
 
 
 class HandshakeRefused(DispatcherError):

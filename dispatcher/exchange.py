@@ -136,7 +136,10 @@ class Exchange:
             return
         await self._endings.fetched(job)
         if outcome.ack.outcome in ("stored", "duplicate"):
-            self._fetched(FetchedPage(job.job_id, job.batch_id, record, outcome.body))
+            if outcome.dropped is None:
+                self._fetched(FetchedPage(job.job_id, job.batch_id, record, outcome.body))
+            elif outcome.ack.outcome == "stored":
+                self._endings.completed(job, outcome.dropped)
             session.has_earned = True
             self._nodes.note_conduct(session.node_key)
 

@@ -111,6 +111,23 @@ class Gate:
         verdict = await asyncio.to_thread(rules.judge, url.href) if rules.is_heavy else rules.judge(url.href)
         return Passage(verdict, url, rules)
 
+    async def site_maps(self, url: AllowedUrl) -> tuple[str, ...]:
+        """Return the site maps that the robots.txt of a URL's origin names, as written; asks the site if need be."""
+        return (await self._robots.rules(url.origin)).site_maps
+
+    async def permits(self, href: str, *, asking: bool) -> bool | None:
+        """Tell whether a page that was fetched before may still be read. None where its site has to be asked, and is
+        not to be (`asking`)."""
+        url = self.check_url(href)
+        if isinstance(url, Refusal):
+            return False
+        rules = self._robots.known(url.origin)
+        if rules is None and not asking:
+            return None
+        rules = rules or await self._robots.rules(url.origin)
+        verdict = await asyncio.to_thread(rules.judge, url.href) if rules.is_heavy else rules.judge(url.href)
+        return verdict.decision is Decision.ALLOW
+
     def _is_told(self, host: _Host, pace: HostPace) -> bool:
         return host.told == pace and self._robots.now_ms() - host.told_ms < _TELL_AGAIN_MS
 

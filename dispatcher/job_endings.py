@@ -59,6 +59,14 @@ class JobEndings:
         await self._frontier.finish(job.job_id)
         self._freed(job.batch_id)
 
+    def completed(self, job: Job, dropped: str) -> None:
+        """A job was completed with its result, without a document, for this reason."""
+        self._telemetry.job_ended("completed")
+        self._telemetry.cleaned.add(dropped)
+        self._tracing.cleaning(job.job_id)
+        self._tracing.cleaned(job.job_id, dropped)
+        self._events.ended(job.batch_id, job.job_id)
+
     async def put_back(self, job: Job, token: int, *, delay_ms: int, exclude: Sequence[str] = ()) -> bool:
         """Give a leased job back for another try after a delay; False where the lease does not hold any more."""
         not_before_ms = self._clock() + delay_ms if delay_ms > 0 else 0
@@ -69,7 +77,7 @@ class JobEndings:
 
     async def _ended(self, job: Job) -> None:
         await self.fetched(job)
-        self._events.ended(job.batch_id)
+        self._events.ended(job.batch_id, job.job_id)
 
     def _freed(self, batch_id: str) -> None:
         """A lease of a job of this batch is over: its host may take another visit."""

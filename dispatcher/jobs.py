@@ -9,6 +9,10 @@ from typing import Literal
 
 import msgspec
 
+from cleaning.wants import AttributeWant
+from dispatcher.key_scopes import LAB_SCOPES, Scope
+from dispatcher.page_formats import JsonFormat, TrackingFormat
+from dispatcher.webhook import Webhook
 from protocol.job import Purpose
 from protocol.record import Record
 from protocol.statements import decode_canonical, parse
@@ -46,14 +50,26 @@ TRANSITIONS: dict[JobState, frozenset[JobState]] = {
 ZERO_RETENTION_MS = 600_000
 """How long a lab that asked for zero data retention has to read a page."""
 
-BatchKind = Literal["scrape", "batch_scrape"]
+BatchKind = Literal["scrape", "batch_scrape", "crawl", "discovery"]
+"""`discovery`: the site maps and pages that a crawl or a map is found by. Nobody asked for them by name: they are not
+shown, not counted and not charged."""
+
+HELD_DEADLINE_MS = 2**62
+"""The deadline of a queued job that is held back: no dispatcher brings it to the frontier before its batch has room for
+it (`ScrapeOptions.max_concurrency`), and its time runs from then on."""
 
 
 class ScrapeOptions(msgspec.Struct, frozen=True, kw_only=True):
     """What a lab asked for each page of a batch. `timeout_ms` bounds the wait of a single scrape.
 
-    `country` is an ISO 3166-1 alpha-2 code in upper case: only nodes that say they are there. With
-    `zero_data_retention` bodies and documents are deleted `ZERO_RETENTION_MS` after a job has ended.
+    `formats` are names of `page_formats.FORMATS`; `json`, `tracking` and `attributes` are there where the format of
+    that name is. `include_tags` and `exclude_tags` are CSS selectors. A page that was fetched up to `max_age_ms` ago,
+    and at least `min_age_ms`, may answer; where `reads_only`, only such a page. A page fetched with `store_in_cache`
+    false answers no later request. `country` is an ISO 3166-1 alpha-2 code in upper case: only nodes that say they are
+    there.
+    With `zero_data_retention` bodies and documents are deleted `ZERO_RETENTION_MS` after a job has ended.
+    `max_concurrency` is how many jobs of the batch may be on the frontier or with nodes at once, None for any number;
+    `delay_ms` how long after the end of one of them the next one may go.
     """
 
     formats: tuple[str, ...] = ("markdown",)
@@ -64,11 +80,34 @@ class ScrapeOptions(msgspec.Struct, frozen=True, kw_only=True):
     purpose: Purpose = "train-ai"
     country: str | None = None
     zero_data_retention: bool = False
+    max_concurrency: int | None = None
+    delay_ms: int = 0
+    json: JsonFormat | None = None
+    tracking: TrackingFormat | None = None
+    attributes: tuple[AttributeWant, ...] = ()
+    include_tags: tuple[str, ...] = ()
+    exclude_tags: tuple[str, ...] = ()
+    remove_base64_images: bool = True
+    min_age_ms: int | None = None
+    store_in_cache: bool = True
+    lockdown: bool = False
+
+    @property
+    def reads_only(self) -> bool:
+        """Whether nothing is to be fetched: what was fetched before answers, or nothing does."""
+        return self.lockdown or self.min_age_ms is not None
+
+    @property
+    def may_read(self) -> bool:
+        """Whether a page that was fetched before may answer."""
+        return self.max_age_ms > 0
 
 
 class Batch(msgspec.Struct, frozen=True, kw_only=True):
     """One request of a lab. `invalid_urls` were refused at submission and have no job. `retain_ms` is how long content
-    is kept after each job has ended, None for ever."""
+    is kept after each job has ended, None for ever. `key_id` is the API key it was submitted with, `key_window`
+    how many of its jobs this key may have let out at once. `budget_credits` is the most that it may cost.
+    `webhook` is stored with a new batch; it is read back through the ledger's part about webhooks alone."""
 
     batch_id: str
     team_id: str
@@ -78,6 +117,16 @@ class Batch(msgspec.Struct, frozen=True, kw_only=True):
     created_ms: int
     cancelled_ms: int | None = None
     retain_ms: int | None = None
+    key_id: str | None = None
+    webhook: Webhook | None = None
+    budget_credits: int | None = None
+    key_window: int | None = None
+
+    @property
+    def window(self) -> int | None:
+        """How many of its jobs may be let out at once; None for any number. Never more than the budget has room for."""
+        bounds = (self.options.max_concurrency, self.budget_credits, self.key_window)
+        return min((bound for bound in bounds if bound is not None), default=None)
 
 
 class Job(msgspec.Struct, frozen=True, kw_only=True):
@@ -154,7 +203,11 @@ class Credit(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ApiKey(msgspec.Struct, frozen=True, kw_only=True):
-    """A lab's key as stored: `prefix` is shown in lists, `mac` is the keyed HMAC of the whole key."""
+    """A lab's key as stored: `prefix` is shown in lists, `mac` is the keyed HMAC of the whole key.
+
+    `purpose` holds where a request names none. The limits are the key's own, None for none: requests a minute, pages in
+    progress, credits in a day of UTC. `rotated_to` is the id of the key that replaced it.
+    """
 
     key_id: str
     team_id: str
@@ -163,6 +216,14 @@ class ApiKey(msgspec.Struct, frozen=True, kw_only=True):
     mac: bytes
     created_ms: int
     revoked_ms: int | None = None
+    expires_ms: int | None = None
+    purpose: Purpose | None = None
+    rate_per_minute: int | None = None
+    max_concurrency: int | None = None
+    daily_credits: int | None = None
+    rotated_to: str | None = None
+    last_used_ms: int | None = None
+    scopes: tuple[Scope, ...] = LAB_SCOPES
 
 
 class BatchCounts(msgspec.Struct, frozen=True, kw_only=True):

@@ -4,7 +4,6 @@ Provenance stands in `metadata.provenance`: clients keep members of `metadata` t
 """
 
 from datetime import UTC, datetime, timedelta
-from hashlib import sha256
 from typing import Final, Literal
 
 import msgspec
@@ -12,16 +11,21 @@ from msgspec import UNSET, UnsetType
 
 from cleaning.charset import Decoded, body_kind, decode
 from cleaning.dataset import row_content
-from dispatcher.jobs import ZERO_RETENTION_MS, Batch, BatchCounts, Job, JobState, Result, record_of
-from dispatcher.lab_service import BatchPage, DatasetJob, StoredDocument
+from dispatcher.compliance_signals import compliance_of
+from dispatcher.jobs import ZERO_RETENTION_MS, Batch, BatchCounts, Job, JobState, record_of
+from dispatcher.lab_service import BatchPage, StoredDocument
+from dispatcher.page_cost import cost_of
+from dispatcher.page_forms import PageForms, forms_of
+from dispatcher.page_ledger import LOCKDOWN_MISS, NO_CACHED_DATA
+from dispatcher.page_metadata import Metadata, metadata_of
+from dispatcher.page_provenance import LogPlace, provenance_of
 from dispatcher.scrape_request import InvalidUrl
-from protocol.dataset import Integrity, RowContent, content_hash
+from protocol.dataset import RowContent, content_hash
 from protocol.messages import FailureCode
 from protocol.record import Record
 
 RESULTS_KEPT: Final = timedelta(days=30)
 """How long results are kept at least where they are kept for ever: what `expiresAt` promises then."""
-CREDITS_PER_PAGE: Final = 1
 ROBOTS_REASONS: Final = "robots_"
 """How every reason of a refusal by robots.txt begins."""
 
@@ -30,55 +34,14 @@ BatchStatusName = Literal["scraping", "completed", "failed", "cancelled"]
 _FAILURE_CODES: Final[dict[str, str]] = {
     FailureCode.DNS_FAILED: "SCRAPE_DNS_RESOLUTION_ERROR",
     FailureCode.TLS_FAILED: "SCRAPE_SSL_ERROR",
+    NO_CACHED_DATA: "SCRAPE_NO_CACHED_DATA",
+    LOCKDOWN_MISS: "SCRAPE_LOCKDOWN_CACHE_MISS",
 }
 
 
-class Provenance(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """Where a page comes from. Hashes are SHA-256 in lower-case hexadecimal.
-
-    `record_id` is the hash of the node's signed record statement, `content_hash` that of the dataset row's content
-    (null where no document was kept), `body_hash` that of the body as the site sent it, without Content-Encoding.
-    """
-
-    record_id: str
-    content_hash: str | None
-    body_hash: str
-    log_index: int
-    log_origin: str
-    integrity: Integrity
-    node_key: str
-
-
-class Metadata(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """A document's metadata. `source_url` is the URL asked for, `url` the one that answered.
-
-    `position` is the page's place in the lab's list, from 0. `dropped` says why cleaning kept no document.
-    """
-
-    title: str | UnsetType = UNSET
-    description: str | UnsetType = UNSET
-    language: str | UnsetType = UNSET
-    author: str | UnsetType = UNSET
-    published_time: str | UnsetType = UNSET
-    source_url: str = msgspec.field(name="sourceURL")
-    url: str
-    status_code: int
-    content_type: str | UnsetType = UNSET
-    proxy_used: Literal["basic"] = "basic"
-    cache_state: Literal["miss"] = "miss"
-    credits_used: int = CREDITS_PER_PAGE
-    scrape_id: str
-    position: int
-    dropped: str | UnsetType = UNSET
-    provenance: Provenance
-
-
-class LabDocument(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+class LabDocument(PageForms, frozen=True, kw_only=True, rename="camel"):
     """A page as labs get it: the formats asked for and the metadata."""
 
-    markdown: str | UnsetType = UNSET
-    raw_html: str | UnsetType = UNSET
-    links: tuple[str, ...] | UnsetType = UNSET
     warning: str | UnsetType = UNSET
     metadata: Metadata
 
@@ -147,28 +110,6 @@ class BatchCancelled(msgspec.Struct, frozen=True):
     status: Literal["cancelled"] = "cancelled"
 
 
-class DatasetFileView(msgspec.Struct, frozen=True):
-    """A file of a dataset and where to read it."""
-
-    name: str
-    bytes: int
-    sha256: str
-    url: str
-
-
-class DatasetView(msgspec.Struct, frozen=True, kw_only=True):
-    """A dataset build as labs see it. `job` is the id of the batch it is made of."""
-
-    success: bool = True
-    id: str
-    job: str
-    status: Literal["building", "completed", "failed"]
-    rows: int
-    dropped: dict[str, int]
-    files: list[DatasetFileView]
-    error: str | UnsetType = UNSET
-
-
 def timestamp(time_ms: int) -> str:
     """Write UTC milliseconds as RFC 3339."""
     return datetime.fromtimestamp(time_ms / 1000, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
@@ -194,9 +135,11 @@ def raw_text(body: bytes, content_type: str | None) -> str | None:
     return decoded.text if isinstance(decoded, Decoded) else None
 
 
-def lab_document(page: BatchPage, job: Job, *, log_origin: str, warnings: tuple[str, ...] = ()) -> LabDocument:
-    """Make what a lab gets for a completed job of a page; the page holds the job's result."""
-    result = page.results[job.job_id]
+def lab_document(
+    page: BatchPage, job: Job, *, log_origin: str, base_url: str = "", warnings: tuple[str, ...] = ()
+) -> LabDocument:
+    """Make what a lab gets for a completed job of a page; the page holds the job's result. `base_url` is the API's
+    address, empty where nobody knows it: then addresses are relative to it."""
     document = page.documents.get(job.job_id) if job.content_deleted_ms is None else None
     formats = page.batch.options.formats
     notes = list(warnings)
@@ -205,14 +148,22 @@ def lab_document(page: BatchPage, job: Job, *, log_origin: str, warnings: tuple[
         raw_html = page.raw_html.get(job.job_id, UNSET)
         if raw_html is UNSET and job.content_deleted_ms is None:
             notes.append("rawHtml is left out: the body is not text")
+    forms, missing = forms_of(document, page.batch.options)
+    notes.extend(missing)
     if document is None:
         notes.append(_why_no_document(job))
     return LabDocument(
-        markdown=(document.markdown if document else "") if "markdown" in formats else UNSET,
+        markdown=forms.markdown,
+        html=forms.html,
         raw_html=raw_html,
-        links=_link_urls(document) if "links" in formats else UNSET,
+        links=forms.links,
+        images=forms.images,
+        attributes=forms.attributes,
+        json=forms.json,
+        summary=forms.summary,
+        change_tracking=forms.change_tracking,
         warning="; ".join(notes) or UNSET,
-        metadata=_metadata(job, result, document, log_origin),
+        metadata=_metadata(page, job, document, LogPlace(log_origin, base_url)),
     )
 
 
@@ -224,29 +175,29 @@ def _why_no_document(job: Job) -> str:
     return f"the page was fetched, but no document was made of it: {job.dropped or 'unknown'}"
 
 
-def _metadata(job: Job, result: Result, document: StoredDocument | None, log_origin: str) -> Metadata:
+def _metadata(page: BatchPage, job: Job, document: StoredDocument | None, place: LogPlace) -> Metadata:
+    result = page.results[job.job_id]
     record = record_of(result)
-    return Metadata(
-        title=_present(document.title if document else None),
-        description=_description(document) if document else UNSET,
-        language=_present(document.language if document else None),
-        author=_present(document.author if document else None),
-        published_time=_present(document.published if document else None),
-        source_url=job.url,
-        url=record.final_url,
-        status_code=record.status,
-        content_type=_present(record.content_type),
-        scrape_id=job.job_id,
-        position=job.position,
-        dropped=_present(job.dropped),
-        provenance=Provenance(
-            record_id=sha256(result.record).hexdigest(),
+    # A record of another job: this one was answered from the cache.
+    is_hit = record.job_id != job.job_id
+    return metadata_of(
+        job,
+        record,
+        document,
+        cached_at=timestamp(record.finished_ms) if is_hit else None,
+        provenance=provenance_of(
+            result,
+            record,
             content_hash=content_hash(page_content(document, record)) if document else None,
-            body_hash=result.body_hash,
-            log_index=result.log_index,
-            log_origin=log_origin,
-            integrity="direct",
-            node_key=result.node_key,
+            place=place,
+            coverage=page.evidence.coverage.get(result.log_index),
+        ),
+        cost=cost_of(record, is_cached=is_hit),
+        compliance=compliance_of(
+            record,
+            robots_hash=result.robots_hash,
+            robots=page.evidence.robots.get(result.robots_hash or ""),
+            markup=document.usage if document else None,
         ),
     )
 
@@ -255,42 +206,43 @@ def _present(text: str | None) -> str | UnsetType:
     return text or UNSET
 
 
-def _description(document: StoredDocument) -> str | UnsetType:
-    stated = (content for name, content in document.structured_data.open_graph if name == "og:description")
-    return next(stated, UNSET)
-
-
-def _link_urls(document: StoredDocument | None) -> tuple[str, ...]:
-    return tuple(dict.fromkeys(link.url for link in document.links)) if document else ()
-
-
-def batch_status(batch: Batch, counts: BatchCounts) -> BatchStatusName:
-    """Return a batch's status in the four words that clients know. Failed: not one page came and some failed."""
+def batch_status(batch: Batch, counts: BatchCounts, *, is_open: bool = False) -> BatchStatusName:
+    """Return a batch's status in the four words that clients know. Failed: not one page came and some failed. With
+    `is_open` more pages may come."""
     if batch.cancelled_ms is not None:
         return "cancelled"
-    if counts.ended < counts.total:
+    if is_open or counts.ended < counts.total:
         return "scraping"
     return "failed" if counts.failed and not counts.completed else "completed"
 
 
 def status_answer(page: BatchPage, data: list[msgspec.Raw], *, next_url: str | None, errors_url: str) -> BatchStatus:
-    """Make the answer about a batch from its counts and the documents of one page."""
+    """Make the answer about a batch from its counts and the documents of one page.
+
+    Nobody asked for a crawl's pages by name: those that brought nothing are not among its `total`, so that it has
+    completed what it came to. They are counted and listed all the same.
+    """
     counts = page.counts
     without = [
         f"{number} {word}" for number, word in ((counts.refused, "refused"), (counts.failed, "failed")) if number
     ]
-    warning = f"of {counts.total} pages {' and '.join(without)}; {errors_url} lists which and why" if without else UNSET
+    notes = list(page.notes)
+    budget = page.batch.budget_credits
+    if budget is not None and counts.refused and counts.completed >= budget:
+        notes.insert(0, f"budget reached: {budget} credits; the pages that were left are refused and free")
+    if without:
+        notes.insert(0, f"of {counts.total} pages {' and '.join(without)}; {errors_url} lists which and why")
     return BatchStatus(
-        status=batch_status(page.batch, counts),
+        status=batch_status(page.batch, counts, is_open=page.is_open),
         completed=counts.completed,
-        total=counts.total,
+        total=counts.total - (counts.refused + counts.failed if page.batch.kind == "crawl" else 0),
         failed=counts.failed,
         refused=counts.refused,
         cancelled=counts.cancelled,
         credits_used=page.credits,
         expires_at=timestamp(page.batch.created_ms + _kept_ms(page.batch)),
         next=next_url or UNSET,
-        warning=warning,
+        warning="; ".join(notes) or UNSET,
         data=data,
     )
 
@@ -332,17 +284,3 @@ def errors_answer(jobs: list[Job]) -> BatchErrors:
 def is_robots_refusal(job: Job) -> bool:
     """Tell whether a job was refused by a site's robots.txt."""
     return job.state is JobState.REFUSED and (job.reason or "").startswith(ROBOTS_REASONS)
-
-
-def dataset_view(dataset: DatasetJob, *, base_url: str) -> DatasetView:
-    """Make what a lab gets of a dataset build."""
-    prefix = f"{base_url}/v1/datasets/{dataset.dataset_id}/files"
-    return DatasetView(
-        id=dataset.dataset_id,
-        job=dataset.batch_id,
-        status=dataset.state,
-        rows=dataset.rows,
-        dropped=dataset.dropped,
-        files=[DatasetFileView(item.name, item.bytes, item.sha256, f"{prefix}/{item.name}") for item in dataset.files],
-        error=_present(dataset.error),
-    )

@@ -3,13 +3,14 @@
 Times are UTC milliseconds. Every id of another team is `NotFound`, exactly as an id that never existed.
 """
 
-from pathlib import Path
-from typing import Literal, Protocol
+from typing import Protocol
 
 import msgspec
 
 from cleaning.document import Document
+from dispatcher.callers import Caller
 from dispatcher.jobs import Batch, BatchCounts, Job, Result
+from dispatcher.page_evidence import Evidence
 from dispatcher.scrape_request import ScrapeRequest
 
 StoredDocument = Document
@@ -21,7 +22,9 @@ class BatchPage(msgspec.Struct, frozen=True, kw_only=True):
 
     `results`, `documents` and `raw_html` are keyed by job id. `documents` has no entry for a job whose page cleaning
     dropped. `raw_html` is the text of the body as the site sent it; filled only where the batch asked for `rawHtml`,
-    without an entry for a body that is not text. `credits` is what the whole batch has cost its lab so far.
+    without an entry for a body that is not text. `evidence` is what the log and robots.txt files say of the
+    results. `credits` is what the whole batch has cost its lab so far.
+    With `is_open` more jobs may come: a crawl that has not ended. `notes` are words about the whole batch for its lab.
     """
 
     batch: Batch
@@ -31,44 +34,47 @@ class BatchPage(msgspec.Struct, frozen=True, kw_only=True):
     documents: dict[str, StoredDocument]
     credits: int
     raw_html: dict[str, str] = {}
-
-
-class DatasetFile(msgspec.Struct, frozen=True):
-    """One file of a finished dataset; `sha256` in lower-case hexadecimal."""
-
-    name: str
-    bytes: int
-    sha256: str
-
-
-class DatasetJob(msgspec.Struct, frozen=True, kw_only=True):
-    """A dataset build. `dropped` counts, by reason, the pages of the batch that did not become a row.
-
-    `files` is empty until the build is completed; `error` says why it failed.
-    """
-
-    dataset_id: str
-    batch_id: str
-    state: Literal["building", "completed", "failed"]
-    rows: int = 0
-    dropped: dict[str, int] = {}
-    files: tuple[DatasetFile, ...] = ()
-    error: str | None = None
+    evidence: Evidence = Evidence()
+    is_open: bool = False
+    notes: tuple[str, ...] = ()
 
 
 class LabService(Protocol):
     """The port. Raises `RequestError` subclasses for the lab's mistakes and `StoreError` for a store's."""
 
-    async def team_of(self, bearer: str) -> str:
-        """Return the team a key belongs to; Unauthorized for an unknown or revoked one."""
+    async def caller_of(self, bearer: str) -> Caller:
+        """Return who a key belongs to; Unauthorized for an unknown, expired or revoked one."""
         ...
 
     async def submit(
-        self, team_id: str, request: ScrapeRequest, *, idempotency_key: str | None, request_hash: str
+        self,
+        team_id: str,
+        request: ScrapeRequest,
+        *,
+        idempotency_key: str | None,
+        request_hash: str,
+        caller: Caller | None = None,
     ) -> Batch:
-        """Accept a request; durable before it returns.
+        """Accept a request; durable before it returns. With a `caller` the limits of its key and its default purpose
+        hold. PaymentRequired where the team's credits do not cover it.
 
         A repeated key with the same hash returns the batch stored first; with another hash, IdempotencyConflict.
+        """
+        ...
+
+    async def extend(
+        self,
+        team_id: str,
+        request: ScrapeRequest,
+        *,
+        idempotency_key: str | None,
+        request_hash: str,
+        caller: Caller | None = None,
+    ) -> Batch:
+        """Add the pages of a request to the batch of its `append_to`; durable before it returns.
+
+        NotFound for a batch that takes no pages, Conflict for a cancelled one, BadRequest for other options than the
+        batch has. A repeated key is answered as by `submit`.
         """
         ...
 
@@ -86,16 +92,4 @@ class LabService(Protocol):
 
     async def errors(self, team_id: str, batch_id: str) -> list[Job]:
         """Return the jobs that were refused or failed, by position."""
-        ...
-
-    async def build_dataset(self, team_id: str, batch_id: str) -> DatasetJob:
-        """Start to build a dataset of an ended batch; Conflict while pages are outstanding."""
-        ...
-
-    async def dataset(self, team_id: str, dataset_id: str) -> DatasetJob:
-        """Return where a dataset build stands."""
-        ...
-
-    async def dataset_file(self, team_id: str, dataset_id: str, name: str) -> Path:
-        """Return where a file of a completed dataset lies. `name` is one of the dataset's files."""
         ...

@@ -15,8 +15,18 @@ from typing import Literal, Protocol
 
 import msgspec
 
+from dispatcher.account_ledger import AccountLedger
+from dispatcher.batch_following import EndedJobsLedger
+from dispatcher.batch_growth import GrowthLedger
 from dispatcher.conduct import LeaseEnd, NodeConduct
+from dispatcher.crawl_ledger import CrawlLedger
+from dispatcher.dataset_ledger import DatasetLedger
 from dispatcher.jobs import ApiKey, Batch, BatchCounts, Credit, Job, Result
+from dispatcher.log_coverage import CoverageLedger
+from dispatcher.page_ledger import PageLedger
+from dispatcher.robots_evidence import RobotsUsageLedger
+from dispatcher.schedules import ScheduleLedger
+from dispatcher.webhook_ledger import WebhookLedger
 
 
 class LedgerEntry(msgspec.Struct, frozen=True, kw_only=True):
@@ -39,7 +49,11 @@ class Settlement(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class NewResult(msgspec.Struct, frozen=True, kw_only=True):
-    """A verified result to store: the ledger gives it the next log index and credits `reward` to `wallet`."""
+    """A verified result to store: the ledger gives it the next log index and credits `reward` to `wallet`.
+
+    `dropped` is the reason why no document will be kept of the page, where that is known already: its job is then
+    completed with its result. None leaves the job fetched, to be cleaned.
+    """
 
     job_id: str
     node_key: str
@@ -52,6 +66,7 @@ class NewResult(msgspec.Struct, frozen=True, kw_only=True):
     stored_ms: int
     reward: int
     hold_until_ms: int
+    dropped: str | None = None
 
 
 class StoredCheckpoint(msgspec.Struct, frozen=True, kw_only=True):
@@ -205,7 +220,7 @@ class JobLedger(Protocol):
         ...
 
     async def recent_jobs(self, limit: int) -> list[Job]:
-        """The jobs that changed last, newest first."""
+        """Of the jobs that were submitted, were fetched or failed last, those that changed last, newest first."""
         ...
 
     async def cancel(self, batch_id: str, now_ms: int) -> list[str] | None:
@@ -240,8 +255,8 @@ class ResultLedger(Protocol):
     """Results, each with its log entry and its credit."""
 
     async def store_result(self, result: NewResult) -> Settlement:
-        """Result, credit and log entry in one transaction; job to fetched. See Settlement. A reward of 0 makes no
-        credit. An unknown job is `stale`."""
+        """Result, credit and log entry in one transaction; job to fetched, or to completed where the result says why
+        nothing of it is kept (`dropped`). See Settlement. A reward of 0 makes no credit. An unknown job is `stale`."""
         ...
 
     async def results(self, job_ids: Sequence[str]) -> dict[str, Result]:
@@ -426,6 +441,7 @@ class NodeLedger(Protocol):
 
 class Ledger(
     KeyLedger,
+    AccountLedger,
     JobLedger,
     ResultLedger,
     LogLedger,
@@ -435,6 +451,15 @@ class Ledger(
     LeaderLedger,
     ContentLedger,
     NodeLedger,
+    EndedJobsLedger,
+    WebhookLedger,
+    ScheduleLedger,
+    GrowthLedger,
+    CrawlLedger,
+    CoverageLedger,
+    DatasetLedger,
+    RobotsUsageLedger,
+    PageLedger,
     Protocol,
 ):
     """The whole port. Implementations live in `adapters/` and pass one contract suite."""

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, Field, ValidationError
+from pydantic import AfterValidator, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from dispatcher.errors import SetupError
@@ -61,6 +61,7 @@ _REDIS = _url(
 )
 _STORE = _url(*STORE_SCHEMES, form="file:///path, s3://bucket/prefix, gs://bucket/prefix or az://container/prefix")
 _OTLP = _url("http", "https", form="http://host:4318")
+_MODEL = _url("http", "https", form="https://host/v1, the base address of an OpenAI-compatible API")
 
 
 class DispatcherSettings(BaseSettings):
@@ -72,6 +73,9 @@ class DispatcherSettings(BaseSettings):
     On a simulator, whose tokens have no value, a token is made, credits are held for no time and paid every few
     seconds. Where `token_mint` names a token they are held for seven days and paid daily, and a checkpoint is anchored
     once a minute.
+
+    `model_url`, `model_name` and `model_key` name a model that summaries and prompts about pages are given to; without
+    them such requests are refused.
     """
 
     model_config = SettingsConfigDict(env_prefix="MEADOW_", frozen=True, extra="ignore")
@@ -101,6 +105,9 @@ class DispatcherSettings(BaseSettings):
     epoch_ms: int | None = Field(default=None, ge=100)
     job_deadline_ms: int = Field(default=24 * 3_600_000, ge=1_000)
     drain_ms: int = Field(default=10_000, ge=0)
+    model_url: Annotated[str, AfterValidator(_MODEL)] | None = Field(default=None, repr=False)
+    model_key: SecretStr | None = Field(default=None, repr=False)
+    model_name: str | None = Field(default=None, min_length=1, max_length=200)
     otlp_endpoint: Annotated[str, AfterValidator(_OTLP)] | None = Field(default=None, repr=False)
     log_format: Literal["console", "json"] = "console"
 
@@ -130,6 +137,9 @@ def read_settings() -> DispatcherSettings:
             f"MEADOW_HOST={settings.host} can be reached from elsewhere: name the hosts that nodes dial in "
             "MEADOW_PUBLIC_HOSTS, separated by commas, as gateway.example.org or 192.0.2.7:8420"
         )
+    if (settings.model_url is None) != (settings.model_name is None):
+        missing = "MEADOW_MODEL_NAME" if settings.model_name is None else "MEADOW_MODEL_URL"
+        raise SetupError(f"a model is named by MEADOW_MODEL_URL and MEADOW_MODEL_NAME: set {missing} too, or neither")
     return settings
 
 

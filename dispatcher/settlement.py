@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Literal
 
+from cleaning.document import DropReason
 from dispatcher import retry_policy
 from dispatcher.batch_options import MODE, BatchOptions
 from dispatcher.frontier import Frontier
@@ -23,6 +24,8 @@ from protocol.urls import NO_TEST_SITES, Refusal, TestSites, check_url
 from provenance import tariff
 
 BODY = "body"
+_EMPTY: DropReason = "empty_body"
+"""A page of no bytes is no document, whatever else it says: cleaning need not be asked."""
 _BUSY = frozenset({429, 503})
 _INLINE_DECODE_BYTES = 262_144
 """Bodies of up to this many bytes, as sent and decoded, are decoded on the event loop (about a millisecond)."""
@@ -32,13 +35,14 @@ _INLINE_DECODE_BYTES = 262_144
 class Outcome:
     """What became of a result. `job` and `record` are set where the result is genuine; `busy` where the target asked
     for patience (429, 503) and the page is not a result but a reason to wait; `body` is the decoded page where this
-    result is the job's."""
+    result is the job's; `dropped` says why the job is completed already, without a document."""
 
     ack: Ack
     job: Job | None = None
     record: Record | None = None
     busy: bool = False
     body: bytes | None = None
+    dropped: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +119,7 @@ class Settlement:
         if record.status in _BUSY and job.attempts + 1 < retry_policy.MAX_ATTEMPTS:
             return Outcome(_ack(record, "noted", "the site asks to come back later"), job, record, busy=True)
         await self._objects.put(BODY, body_name(record), bytes(body))
+        dropped = None if decoded else _EMPTY
         now_ms = self._clock()
         settled = await self._ledger.store_result(
             NewResult(
@@ -129,6 +134,7 @@ class Settlement:
                 stored_ms=now_ms,
                 reward=tariff.reward(record.mode, record.wire_bytes, record.status),
                 hold_until_ms=now_ms + self._hold_ms,
+                dropped=dropped,
             )
         )
         ack = Ack(
@@ -138,7 +144,7 @@ class Settlement:
             reward=settled.reward,
             log_index=settled.log_index,
         )
-        return Outcome(ack, job, record, body=decoded)
+        return Outcome(ack, job, record, body=decoded, dropped=dropped)
 
     async def _repeat(self, record: Record, statement: Statement) -> Ack:
         stored = (await self._ledger.results([record.job_id])).get(record.job_id)

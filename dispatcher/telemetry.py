@@ -91,6 +91,7 @@ class Telemetry:
         object_errors: calls of the object store that failed, by operation.
         object_bytes_in, object_bytes_out: bytes put and got.
         loop_lag_s: how much later than asked the event loop woke up.
+        keys_refused: requests whose API key was not accepted, by why.
         spans_dropped: spans that were not exported because the queue was full or the receiver did not take them.
     """
 
@@ -117,6 +118,7 @@ class Telemetry:
     object_bytes_out: int = 0
     loop_lag_s: Histogram = field(default_factory=_latency)
     spans_dropped: int = 0
+    keys_refused: Tally = field(default_factory=lambda: Tally("unknown", "expired", "revoked"))
 
     def job_ended(self, state: str, reason: str | None = None) -> None:
         """Count a job that ended here."""

@@ -11,8 +11,11 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from aiohttp import web
+
 from cleaning.document import Document, Dropped
 from cleaning.pipeline import to_document
+from cleaning.wants import NOTHING_MORE, Wants
 from dispatcher.adapters.dataset_builder import DatasetBuilder
 from dispatcher.adapters.folder_datasets import FolderDatasets
 from dispatcher.adapters.http_robots import HttpRobots
@@ -25,6 +28,7 @@ from dispatcher.adapters.system_clock import new_id, now_ms
 from dispatcher.balance_news import BalanceNews
 from dispatcher.chain import ChainFacts
 from dispatcher.core import Core, Rules, World, build_core
+from dispatcher.dataset_desk import DatasetDesk
 from dispatcher.demo.site_server import make_site, serving
 from dispatcher.exchange import Exchange
 from dispatcher.frontier import Frontier, HostPace
@@ -33,6 +37,7 @@ from dispatcher.intake import Intake
 from dispatcher.job_signer import JobSigner, certify
 from dispatcher.log_service import LogService
 from dispatcher.node_sessions import NodeSession
+from dispatcher.page_model import Model
 from dispatcher.payout_service import PayoutService
 from dispatcher.scheduler import Randomness
 from dispatcher.telemetry import Telemetry
@@ -60,8 +65,10 @@ ORIGIN = "meadow.test/one-job"
 class InMemoryCleaner:
     """Cleans in this process: the page is the test's own, not a hostile one."""
 
-    async def clean(self, body: bytes, *, url: str, content_type: str | None) -> Document | Dropped:
-        return to_document(body, url=url, content_type=content_type)
+    async def clean(
+        self, body: bytes, *, url: str, content_type: str | None, wants: Wants = NOTHING_MORE
+    ) -> Document | Dropped:
+        return to_document(body, url=url, content_type=content_type, wants=wants)
 
 
 class LinkToNode:
@@ -122,6 +129,7 @@ class House:
     log: LogService
     payouts: PayoutService
     datasets: DatasetBuilder
+    dataset_desk: DatasetDesk
     intake: Intake
     node_key: SigningKey
     node: AsyncioJobs
@@ -130,11 +138,14 @@ class House:
 
 
 @asynccontextmanager
-async def small_house(tmp_path: Path) -> AsyncIterator[House]:
-    """Put every room together; the folder is the test's own."""
+async def small_house(
+    tmp_path: Path, *, site: web.Application | None = None, cleans: bool = False, model: Model | None = None
+) -> AsyncIterator[House]:
+    """Put every room together; the folder is the test's own. `site` takes the demonstration site's place; with `cleans`
+    fetched pages are given to cleaning, which the test runs, and are not listed."""
     pace = HostPace(delay_ms=0, max_concurrent=1)
     async with (
-        serving(make_site(delay_s=0.1)) as port,
+        serving(site or make_site(delay_s=0.1)) as port,
         opened_ledger(tmp_path / "ledger.sqlite3") as ledger,
         opened_frontier(default_pace=pace) as frontier,
     ):
@@ -165,20 +176,23 @@ async def small_house(tmp_path: Path) -> AsyncIterator[House]:
             dispatcher="one",
             telemetry=Telemetry(),
             tracing=Tracing(),
+            model=model,
         )
         rules = Rules(pace=PacePolicy(), hold_ms=0, cleaning_workers=1, job_deadline_ms=60_000, test_sites=test_sites)
-        core = build_core(world, rules, fetched=lambda page: fetched.append(page.job_id))
+        core = build_core(world, rules, fetched=None if cleans else lambda page: fetched.append(page.job_id))
         news = asyncio.ensure_future(BalanceNews(balances=core.balances, bus=world.bus).run())
         log = LogService(
             ledger=ledger, store=tiles, origin=ORIGIN, signer=log_key, chain=chain, clock=now_ms, bus=world.bus
         )
+        intake = core.intake(key_secret=b"s" * 32)
+        store = FolderDatasets(tmp_path / "datasets")
         datasets = DatasetBuilder(
             ledger=ledger,
             objects=objects,
             log=log,
             signer=signer,
             origin=ORIGIN,
-            store=FolderDatasets(tmp_path / "datasets"),
+            store=store,
             clock=now_ms,
             new_id=new_id,
         )
@@ -237,7 +251,16 @@ async def small_house(tmp_path: Path) -> AsyncIterator[House]:
                     bus=world.bus,
                 ),
                 datasets=datasets,
-                intake=core.intake(datasets, key_secret=b"s" * 32),
+                dataset_desk=DatasetDesk(
+                    ledger=ledger,
+                    batches=intake,
+                    store=store,
+                    clock=now_ms,
+                    new_id=new_id,
+                    wake=datasets.wake,
+                    test_sites=test_sites,
+                ),
+                intake=intake,
                 node_key=node_key,
                 node=node,
                 log_key=log_key,

@@ -11,6 +11,8 @@ import pytest
 from dispatcher.adapters.system_clock import new_id, now_ms
 from dispatcher.api_keys import key_mac, make_key
 from dispatcher.compliance import Decision
+from dispatcher.dataset_request import DatasetRequest
+from dispatcher.datasets import JobsSource
 from dispatcher.frontier import DEFAULT_POOL
 from dispatcher.jobs import ApiKey, JobState
 from dispatcher.matching import Wanted, choose
@@ -43,7 +45,8 @@ async def test_one_job_from_the_lab_to_the_auditor(house: House) -> None:
         key_id=new_id(), team_id="lab", name="", prefix=key.prefix, mac=key_mac(b"s" * 32, key.text), created_ms=0
     )
     await house.ledger.add_key(stored)
-    team = await house.intake.team_of(key.text)
+    caller = await house.intake.caller_of(key.text)
+    team = caller.team_id
     request = decode_batch(
         msgspec.json.encode({"urls": [house.site_url + PAGE], "purpose": "research"}), test_sites=house.test_sites
     )
@@ -120,7 +123,9 @@ async def test_one_job_from_the_lab_to_the_auditor(house: House) -> None:
     assert "otter" in page.documents[job.job_id].markdown.lower()
 
     # 12. The log is published: tiles, a signed checkpoint, its anchor.
-    building = await house.datasets.start(batch)
+    wanted = DatasetRequest(source=JobsSource((batch.batch_id,)))
+    building = await house.dataset_desk.create(caller, wanted, idempotency_key=None, request_hash="")
+    await house.datasets.look()
     while await house.ledger.log_size() < 2:
         await asyncio.sleep(0.01)
     await house.log.publish_once()

@@ -17,6 +17,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self, TypeVar
+from urllib.parse import quote
 
 import ada_url
 import aiohttp
@@ -24,13 +25,12 @@ import msgspec
 from aiohttp import hdrs
 
 from dispatcher.adapters.lab_errors import ErrorAnswer
+from dispatcher.dataset_views import DatasetFileView, DatasetView
 from dispatcher.errors import ApiAnswerError, ApiRefused, ApiUnreachable, DownloadError, LabClientError
 from dispatcher.lab_documents import (
     BatchAccepted,
     BatchErrors,
     BatchStatus,
-    DatasetFileView,
-    DatasetView,
     LabDocument,
 )
 
@@ -38,6 +38,10 @@ ANSWER_BYTES: Final = 64 * 1024 * 1024
 _PIECE_BYTES: Final = 1 << 20
 _CONNECT_S: Final = 10
 _SILENCE_S: Final = 60
+WAITING_S: Final = 330
+"""How long the API may say nothing where it waits itself, for a page or for a map: at most five minutes."""
+BATCHES: Final = "/v2/batch/scrape"
+CRAWLS: Final = "/v2/crawl"
 _Answer = TypeVar("_Answer", bound=msgspec.Struct)
 
 
@@ -73,7 +77,6 @@ class ApiClient:
         self._api_url = api_url
         self._session = aiohttp.ClientSession(
             headers={hdrs.AUTHORIZATION: f"Bearer {api_key}", hdrs.USER_AGENT: "meadow-cli"},
-            timeout=aiohttp.ClientTimeout(total=None, sock_connect=_CONNECT_S, sock_read=_SILENCE_S),
             trust_env=False,
         )
 
@@ -85,31 +88,83 @@ class ApiClient:
     ) -> None:
         await self._session.close()
 
-    async def start_batch(self, urls: list[str], formats: list[str]) -> BatchAccepted:
-        """Post a batch. A fresh idempotency key makes the one retry after a lost connection safe."""
-        body = msgspec.json.encode(BatchRequest(urls=urls, formats=formats))
-        headers = {"x-idempotency-key": secrets.token_hex(16)}
+    async def ask(
+        self,
+        method: str,
+        path: str,
+        type_: type[_Answer],
+        *,
+        body: msgspec.Struct | None = None,
+        silence_s: float = _SILENCE_S,
+    ) -> _Answer:
+        """Make any request of the API; `path` starts with `/` and holds the query, `body` becomes JSON."""
+        encoded = None if body is None else msgspec.json.encode(body)
+        return _decode(await self.ask_bytes(method, path, body=encoded, silence_s=silence_s), type_)
+
+    async def ask_bytes(
+        self,
+        method: str,
+        path: str,
+        *,
+        body: bytes | None = None,
+        headers: dict[str, str] | None = None,
+        silence_s: float = _SILENCE_S,
+    ) -> bytes:
+        """Make any request of the API; the answer's body as it came. `body` is JSON."""
+        if not path.startswith("/"):
+            raise ApiAnswerError(
+                f"got the path {path[:200]!r}; a path of the API starts with /, as /v2/team/credit-usage"
+            )
+        received = bytearray()
         try:
-            return await self._ask("POST", "/v2/batch/scrape", BatchAccepted, body=body, headers=headers)
+            async with self._request(method, path, body=body, headers=headers, silence_s=silence_s) as response:
+                async for piece in response.content.iter_any():
+                    received += piece
+                    if len(received) > ANSWER_BYTES:
+                        raise ApiAnswerError(f"the answer of {self._api_url} is over {ANSWER_BYTES} bytes")
+                status = response.status
+        except (aiohttp.ClientError, TimeoutError, ValueError) as error:
+            raise self._unreachable(error) from error
+        if status != 200:
+            raise _refused(status, bytes(received))
+        return bytes(received)
+
+    async def start(self, path: str, type_: type[_Answer], body: msgspec.Struct) -> _Answer:
+        """Post what starts something. A fresh idempotency key makes the one retry after a lost connection safe."""
+        encoded, headers = msgspec.json.encode(body), {"x-idempotency-key": secrets.token_hex(16)}
+        try:
+            return await self._ask("POST", path, type_, body=encoded, headers=headers)
         except ApiUnreachable:
-            return await self._ask("POST", "/v2/batch/scrape", BatchAccepted, body=body, headers=headers)
+            return await self._ask("POST", path, type_, body=encoded, headers=headers)
+
+    async def start_batch(self, urls: list[str], formats: list[str]) -> BatchAccepted:
+        """Post a batch."""
+        return await self.start("/v2/batch/scrape", BatchAccepted, BatchRequest(urls=urls, formats=formats))
 
     async def batch_status(self, batch_id: str, *, skip: int = 0, limit: int = 100) -> BatchStatus:
         """Read where a batch stands and one page of its documents."""
-        return await self._ask("GET", f"/v2/batch/scrape/{batch_id}?skip={skip}&limit={limit}", BatchStatus)
+        return await self.job_status(BATCHES, batch_id, skip=skip, limit=limit)
 
-    async def documents(self, batch_id: str) -> AsyncIterator[LabDocument]:
-        """Read every document of a batch, page by page."""
+    async def job_status(self, jobs: str, job_id: str, *, skip: int = 0, limit: int = 100) -> BatchStatus:
+        """Read where a job stands and one page of its documents; `jobs` is `BATCHES` or `CRAWLS`."""
+        return await self._ask("GET", f"{jobs}/{quoted(job_id)}?skip={skip}&limit={limit}", BatchStatus)
+
+    async def documents(self, job_id: str, jobs: str = BATCHES) -> AsyncIterator[LabDocument]:
+        """Read every document of a job, page by page."""
         skip: int | None = 0
         while skip is not None:
-            page = await self.batch_status(batch_id, skip=skip)
+            page = await self.job_status(jobs, job_id, skip=skip)
             for raw in page.data:
                 yield _decode(bytes(raw), LabDocument)
-            skip = _skip_of(page.next) if isinstance(page.next, str) else None
+            skip = skip_of(page.next) if isinstance(page.next, str) else None
 
     async def batch_errors(self, batch_id: str) -> BatchErrors:
-        """Read which pages were refused or failed."""
-        return await self._ask("GET", f"/v2/batch/scrape/{batch_id}/errors", BatchErrors)
+        """Read which pages of a batch were refused or failed."""
+        return await self.job_errors(BATCHES, batch_id)
+
+    async def job_errors(self, jobs: str, job_id: str) -> BatchErrors:
+        """Read which pages of a job were refused or failed."""
+        return await self._ask("GET", f"{jobs}/{quoted(job_id)}/errors", BatchErrors)
 
     async def start_dataset(self, batch_id: str) -> DatasetView:
         """Start to build a dataset."""
@@ -152,13 +207,22 @@ class ApiClient:
             raise DownloadError(f"{target} cannot be written: {error.strerror or error}") from error
 
     def _request(
-        self, method: str, path: str, *, body: bytes | None = None, headers: dict[str, str] | None = None
+        self,
+        method: str,
+        path: str,
+        *,
+        body: bytes | None = None,
+        headers: dict[str, str] | None = None,
+        silence_s: float = _SILENCE_S,
     ) -> "aiohttp.client._RequestContextManager":
         sent = dict(headers or {})
         if body is not None:
             sent[hdrs.CONTENT_TYPE] = "application/json"
         data = None if body is None else io.BytesIO(body)
-        return self._session.request(method, self._api_url + path, data=data, headers=sent, allow_redirects=False)
+        timeout = aiohttp.ClientTimeout(total=None, sock_connect=_CONNECT_S, sock_read=silence_s)
+        return self._session.request(
+            method, self._api_url + path, data=data, headers=sent, allow_redirects=False, timeout=timeout
+        )
 
     async def _ask(
         self,
@@ -169,19 +233,7 @@ class ApiClient:
         body: bytes | None = None,
         headers: dict[str, str] | None = None,
     ) -> _Answer:
-        received = bytearray()
-        try:
-            async with self._request(method, path, body=body, headers=headers) as response:
-                async for piece in response.content.iter_any():
-                    received += piece
-                    if len(received) > ANSWER_BYTES:
-                        raise ApiAnswerError(f"the answer of {self._api_url} is over {ANSWER_BYTES} bytes")
-                status = response.status
-        except (aiohttp.ClientError, TimeoutError, ValueError) as error:
-            raise self._unreachable(error) from error
-        if status != 200:
-            raise _refused(status, bytes(received))
-        return _decode(bytes(received), type_)
+        return _decode(await self.ask_bytes(method, path, body=body, headers=headers), type_)
 
     def _unreachable(self, error: Exception) -> ApiUnreachable:
         if isinstance(error, aiohttp.ClientConnectorError):
@@ -191,6 +243,11 @@ class ApiClient:
         return ApiUnreachable(
             f"{self._api_url} does not answer ({words}). Is the network running ('meadow up'), and is this its address?"
         )
+
+
+def quoted(part: str) -> str:
+    """Write a part of an address, as an id, so that nothing in it leads elsewhere."""
+    return quote(part, safe="")
 
 
 def _decode(data: bytes, type_: type[_Answer]) -> _Answer:
@@ -208,7 +265,8 @@ def _refused(status: int, body: bytes) -> LabClientError:
     return ApiRefused(f"{answer.error} [{answer.code}]", status=status, code=answer.code)
 
 
-def _skip_of(address: str) -> int:
+def skip_of(address: str) -> int:
+    """Return the position that a `next` address names."""
     query = ada_url.URLSearchParams(ada_url.URL(address, "http://unknown.invalid/").search)
     skip = query.get("skip") or ""
     if not skip.isdecimal():

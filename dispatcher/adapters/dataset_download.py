@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Final
 
 from dispatcher.adapters.api_client import ApiClient
+from dispatcher.dataset_views import DatasetFileView, DatasetView
 from dispatcher.errors import ApiAnswerError, ApiRefused, DownloadError
-from dispatcher.lab_documents import DatasetFileView, DatasetView
 
 FIRST_POLL_S: Final = 0.1
 LAST_POLL_S: Final = 2.0
@@ -29,6 +29,8 @@ async def download_dataset(
     if dataset.status == "failed":
         why = dataset.error if isinstance(dataset.error, str) else "no reason given"
         raise ApiRefused(f"the dataset {dataset.id} could not be built: {why}", status=200, code="DATASET_FAILED")
+    if dataset.status == "cancelled":
+        raise ApiRefused(f"the dataset {dataset.id} was cancelled", status=200, code="DATASET_CANCELLED")
     wanted = [file for file in dataset.files if not await asyncio.to_thread(_is_there, out, file)]
     total, done = sum(file.bytes for file in wanted), 0
     for file in wanted:

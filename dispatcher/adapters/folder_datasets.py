@@ -1,7 +1,6 @@
 """Datasets in a folder, which the processes of one machine may share.
 
-<folder>/<dataset id>/<file>
-<folder>/.states/<dataset id>.json
+<folder>/<place>/<file>
 """
 
 import asyncio
@@ -9,15 +8,11 @@ import shutil
 import sys
 from pathlib import Path
 
-import msgspec
-
 from cleaning.dataset import MANIFEST_NAME
-from dispatcher.dataset_store import BuildState, DatasetStore
+from dispatcher.dataset_store import DatasetStore
 from dispatcher.errors import ObjectError
 from protocol.dataset import ManifestFile
 from protocol.ids import is_uuid7
-from provenance.adapters.local_tiles import LocalTiles
-from provenance.errors import LogUnavailable
 
 if sys.platform != "win32":
     import fcntl
@@ -29,7 +24,6 @@ class FolderDatasets(DatasetStore):
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._states = LocalTiles(folder / ".states")
         discard_unfinished(folder)
 
     @property
@@ -37,47 +31,40 @@ class FolderDatasets(DatasetStore):
         """See DatasetStore."""
         return self._folder
 
-    async def set_state(self, state: BuildState) -> None:
+    async def publish(self, place: str) -> None:
         """See DatasetStore."""
-        try:
-            await self._states.replace(f"{state.dataset.dataset_id}.json", msgspec.json.encode(state))
-        except LogUnavailable as error:
-            raise ObjectError(str(error)) from error
 
-    async def state(self, dataset_id: str) -> BuildState | None:
+    async def manifest(self, place: str) -> Path | None:
         """See DatasetStore."""
-        if not is_uuid7(dataset_id):
+        return await self._present(place, MANIFEST_NAME)
+
+    async def file(self, place: str, file: ManifestFile) -> Path | None:
+        """See DatasetStore."""
+        return await self._present(place, file.name)
+
+    async def tidy(self) -> None:
+        """See DatasetStore. There is nothing but what all dispatchers share."""
+
+    async def remove(self, place: str) -> None:
+        """See DatasetStore."""
+        if is_uuid7(place):
+            await asyncio.to_thread(remove_folder, self._folder / place)
+
+    async def _present(self, place: str, name: str) -> Path | None:
+        if not is_uuid7(place):
             return None
-        try:
-            data = await self._states.read(f"{dataset_id}.json")
-        except LogUnavailable as error:
-            raise ObjectError(str(error)) from error
-        return None if data is None else decode_state(data, dataset_id)
-
-    async def publish(self, dataset_id: str) -> None:
-        """See DatasetStore."""
-
-    async def manifest(self, dataset_id: str) -> Path | None:
-        """See DatasetStore."""
-        return await self._present(dataset_id, MANIFEST_NAME)
-
-    async def file(self, dataset_id: str, file: ManifestFile) -> Path | None:
-        """See DatasetStore."""
-        return await self._present(dataset_id, file.name)
-
-    async def _present(self, dataset_id: str, name: str) -> Path | None:
-        if not is_uuid7(dataset_id):
-            return None
-        path = self._folder / dataset_id / name
+        path = self._folder / place / name
         return path if await asyncio.to_thread(path.is_file) else None
 
 
-def decode_state(data: bytes, dataset_id: str) -> BuildState:
-    """Read a stored state; ObjectError where it is damaged."""
+def remove_folder(folder: Path) -> None:
+    """Remove a folder and what is in it; ObjectError where that fails, nothing where there is none."""
     try:
-        return msgspec.json.decode(data, type=BuildState)
-    except msgspec.DecodeError as error:
-        raise ObjectError(f"the state of dataset {dataset_id} is damaged ({error}); build it again") from error
+        shutil.rmtree(folder)
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise ObjectError(f"{folder} cannot be removed: {error.strerror or error}") from error
 
 
 def discard_unfinished(folder: Path) -> None:

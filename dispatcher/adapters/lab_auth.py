@@ -6,18 +6,52 @@ from typing import Final
 from aiohttp import hdrs, web
 
 from dispatcher.adapters.lab_errors import ErrorDetails, error_answer
-from dispatcher.errors import BadRequest, Unauthorized
+from dispatcher.adapters.rate_headers import STANDING
+from dispatcher.callers import Caller
+from dispatcher.errors import BadRequest, RateLimited, Unauthorized
+from dispatcher.key_scopes import scopes_for
 from dispatcher.lab_service import LabService
 from dispatcher.scrape_request import REQUEST_BYTES
 
 MAX_BEARER_CHARACTERS: Final = 512
 _IDEMPOTENCY_KEY = re.compile(r"[\x21-\x7e]{1,255}")
+_CALLER: Final = web.RequestKey("caller", Caller)
+_BODY: Final = web.RequestKey("body", bytes)
 _HOW = "send the header 'Authorization: Bearer KEY'; 'meadow key create' makes a key"
 
 
-async def team_of(request: web.Request, service: LabService) -> str:
-    """Return the team that asks; Unauthorized says what is missing or wrong."""
+async def caller_of(request: web.Request, service: LabService) -> Caller:
+    """Return who asks. Unauthorized says what is missing or wrong; Forbidden names the scope that the key lacks.
+
+    Which scope an address takes stands in `key_scopes`.
+    """
+    caller = request.get(_CALLER)
+    if caller is None:
+        try:
+            caller = request[_CALLER] = await service.caller_of(bearer_of(request))
+        except RateLimited as error:
+            request[STANDING] = error.standing
+            raise
+        if caller.rate is not None:
+            request[STANDING] = caller.rate
+        needed = scopes_for(request.method, request.path)
+        caller.require_any(needed, f"{request.method} {request.path[:200]}")
+    return caller
+
+
+def known_caller(request: web.Request) -> Caller | None:
+    """Return who asked, where that was found out while the request was served."""
+    return request.get(_CALLER)
+
+
+def bearer_of(request: web.Request) -> str:
+    """Return the key that a request offers, unproved; Unauthorized says what is missing or wrong.
+
+    A WebSocket's may be its subprotocol: a browser cannot send the header with one.
+    """
     header = request.headers.get(hdrs.AUTHORIZATION)
+    if header is None and (offered := offered_protocol(request)) is not None:
+        header = f"Bearer {offered}"
     if header is None:
         raise Unauthorized(f"no API key; {_HOW}")
     scheme, _, bearer = header.strip().partition(" ")
@@ -26,7 +60,14 @@ async def team_of(request: web.Request, service: LabService) -> str:
         raise Unauthorized(f"the Authorization header has the scheme {scheme[:20]!r}; {_HOW}")
     if not bearer or len(bearer) > MAX_BEARER_CHARACTERS:
         raise Unauthorized(f"the Authorization header holds no API key; {_HOW}")
-    return await service.team_of(bearer)
+    return bearer
+
+
+def offered_protocol(request: web.Request) -> str | None:
+    """Return the first subprotocol that a request for a WebSocket offers (RFC 6455, section 4.1)."""
+    if request.headers.get(hdrs.UPGRADE, "").lower() != "websocket":
+        return None
+    return request.headers.get(hdrs.SEC_WEBSOCKET_PROTOCOL, "").partition(",")[0].strip() or None
 
 
 def idempotency_key(request: web.Request) -> str | None:
@@ -45,6 +86,14 @@ async def read_json(request: web.Request) -> bytes | web.Response:
         got = request.headers.get(hdrs.CONTENT_TYPE)
         words = f"Content-Type: got {got[:80]!r}" if got else "Content-Type: got nothing"
         return error_answer(415, "UNSUPPORTED_MEDIA_TYPE", f"{words}, accepts application/json")
+    return await read_body(request)
+
+
+async def read_body(request: web.Request) -> bytes | web.Response:
+    """Read a body of at most `REQUEST_BYTES`, whatever its type, or answer why not; again and again if need be."""
+    known = request.get(_BODY)
+    if isinstance(known, bytes):
+        return known
     if request.content_length is not None and request.content_length > REQUEST_BYTES:
         return _too_large(f"{request.content_length} bytes")
     body = bytearray()
@@ -55,7 +104,9 @@ async def read_json(request: web.Request) -> bytes | web.Response:
                 return _too_large("more")
     except web.RequestPayloadError as error:
         raise BadRequest("the request body is damaged: its Content-Encoding or its chunks do not decode") from error
-    return bytes(body)
+    whole = bytes(body)
+    request[_BODY] = whole
+    return whole
 
 
 def _too_large(got: str) -> web.Response:

@@ -11,7 +11,7 @@ import structlog
 from aiohttp import hdrs, web
 from msgspec import UNSET, UnsetType
 
-from dispatcher.errors import LedgerFull, RequestError, StoreError, TooManyRequests
+from dispatcher.errors import LedgerFull, PaymentRequired, RequestError, StoreError, TooManyRequests
 from dispatcher.request_fields import Problem, Rejected
 
 RESUME_AFTER_S: Final = 5
@@ -21,7 +21,8 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 class ErrorDetails(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """What a program may act on: the fields at fault, the job the error is about, or when to come back."""
+    """What a program may act on: the fields at fault, the job the error is about, when to come back, or the
+    credits that are there (`balance`) and that are needed."""
 
     problems: tuple[Problem, ...] | UnsetType = UNSET
     state: Literal["processing_continues"] | UnsetType = UNSET
@@ -32,6 +33,8 @@ class ErrorDetails(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     reason: str | UnsetType = UNSET
     attempts: int | UnsetType = UNSET
     limit_bytes: int | UnsetType = UNSET
+    balance: int | UnsetType = UNSET
+    needed: int | UnsetType = UNSET
 
 
 class ErrorAnswer(msgspec.Struct, frozen=True, kw_only=True):
@@ -45,9 +48,13 @@ class ErrorAnswer(msgspec.Struct, frozen=True, kw_only=True):
 
 def json_answer(value: msgspec.Struct, *, status: int = 200) -> web.Response:
     """Answer with a struct as JSON."""
-    response = web.Response(body=msgspec.json.encode(value), status=status, content_type="application/json")
-    response.headers[hdrs.CACHE_CONTROL] = "no-store"
-    return response
+    return json_bytes(msgspec.json.encode(value), status=status)
+
+
+def json_bytes(body: bytes, *, status: int = 200) -> web.Response:
+    """Answer with JSON that is encoded already."""
+    headers = {hdrs.CONTENT_TYPE: "application/json", hdrs.CACHE_CONTROL: "no-store"}
+    return web.Response(body=body, status=status, headers=headers)
 
 
 def error_answer(status: int, code: str, message: str, details: ErrorDetails | None = None) -> web.Response:
@@ -89,6 +96,9 @@ async def json_errors(request: web.Request, handler: Handler) -> web.StreamRespo
         response = error_answer(error.status, error.code, str(error), ErrorDetails(retry_after_seconds=int(wait)))
         response.headers.update({hdrs.RETRY_AFTER: wait, "RateLimit-Remaining": "0", "RateLimit-Reset": wait})
         return response
+    except PaymentRequired as error:
+        details = ErrorDetails(balance=error.balance, needed=error.needed)
+        return error_answer(error.status, error.code, str(error), details)
     except RequestError as error:
         response = error_answer(error.status, error.code, str(error))
         if error.status == 401:

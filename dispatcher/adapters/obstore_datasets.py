@@ -1,7 +1,6 @@
 """Datasets in a bucket, through obstore.
 
-    <prefix>/datasets/<dataset id>/<file>
-    <prefix>/datasets/<dataset id>/state.json
+    <prefix>/datasets/<place>/<file>
 
 A file is brought to this machine once, compared with its hash in the manifest, and served from here: a lab that reads
 it in ranges, or reads it twice, costs the bucket one read. Copies that nobody asked for in a day are removed.
@@ -20,16 +19,15 @@ import obstore
 import structlog
 
 from cleaning.dataset import MANIFEST_NAME
-from dispatcher.adapters.folder_datasets import decode_state, discard_unfinished
+from dispatcher.adapters.folder_datasets import discard_unfinished, remove_folder
 from dispatcher.adapters.obstore_client import Bucket, Place, open_bucket
-from dispatcher.dataset_store import BuildState, DatasetStore
+from dispatcher.dataset_store import DatasetStore
 from dispatcher.errors import ObjectError
 from dispatcher.store_location import StoreLocation
 from protocol.dataset import Manifest, ManifestFile
 from protocol.ids import is_uuid7
 
 _log = structlog.get_logger("dataset")
-_STATE = "state.json"
 _PIECE_BYTES = 8 * 1024 * 1024
 _TRANSFER_S = 12 * 3_600.0
 """The longest a file may take on its way; each piece of it has its own, shorter time."""
@@ -51,78 +49,75 @@ class ObstoreDatasets(DatasetStore):
         """See DatasetStore."""
         return self._building
 
-    async def set_state(self, state: BuildState) -> None:
+    async def publish(self, place: str) -> None:
         """See DatasetStore."""
-        dataset_id = state.dataset.dataset_id
-        async with self._place.turn(f"keep the state of dataset {dataset_id}"):
-            await obstore.put_async(self._bucket, _key(dataset_id, _STATE), msgspec.json.encode(state))
-
-    async def state(self, dataset_id: str) -> BuildState | None:
-        """See DatasetStore."""
-        if not is_uuid7(dataset_id):
-            return None
-        async with self._place.turn(f"read the state of dataset {dataset_id}"):
-            try:
-                result = await obstore.get_async(self._bucket, _key(dataset_id, _STATE))
-                data = bytes(await result.bytes_async())
-            except FileNotFoundError as error:
-                if self._place.lacks_bucket(error):
-                    raise
-                return None
-        return decode_state(data, dataset_id)
-
-    async def publish(self, dataset_id: str) -> None:
-        """See DatasetStore."""
-        folder = self._building / dataset_id
+        folder = self._building / place
         names = await asyncio.to_thread(lambda: sorted(path.name for path in folder.iterdir()))
         for name in sorted(names, key=lambda name: name == MANIFEST_NAME):
-            async with self._place.turn(f"store {name} of dataset {dataset_id}", within_s=_TRANSFER_S):
-                await obstore.put_async(self._bucket, _key(dataset_id, name), folder / name)
-        await asyncio.to_thread(self._keep, dataset_id)
+            async with self._place.turn(f"store {name} of dataset {place}", within_s=_TRANSFER_S):
+                await obstore.put_async(self._bucket, _key(place, name), folder / name)
+        await asyncio.to_thread(self._keep, place)
 
-    async def manifest(self, dataset_id: str) -> Path | None:
+    async def manifest(self, place: str) -> Path | None:
         """See DatasetStore."""
-        if not is_uuid7(dataset_id):
+        if not is_uuid7(place):
             return None
-        path = self._copies / dataset_id / MANIFEST_NAME
+        path = self._copies / place / MANIFEST_NAME
         if not await asyncio.to_thread(path.is_file):
-            if await self._bring(dataset_id, MANIFEST_NAME, path) is None:
+            if await self._bring(place, MANIFEST_NAME, path) is None:
                 return None
             try:
                 msgspec.json.decode(await asyncio.to_thread(path.read_bytes), type=Manifest)
             except msgspec.DecodeError as error:
                 await asyncio.to_thread(path.unlink, missing_ok=True)
-                raise _damaged(dataset_id, MANIFEST_NAME) from error
+                raise _damaged(place, MANIFEST_NAME) from error
         return path
 
-    async def file(self, dataset_id: str, file: ManifestFile) -> Path | None:
+    async def file(self, place: str, file: ManifestFile) -> Path | None:
         """See DatasetStore."""
-        if not is_uuid7(dataset_id):
+        if not is_uuid7(place):
             return None
-        path = self._copies / dataset_id / file.name
+        path = self._copies / place / file.name
         if not await asyncio.to_thread(path.is_file):
-            digest = await self._bring(dataset_id, file.name, path, expected=file.sha256)
+            digest = await self._bring(place, file.name, path, expected=file.sha256)
             if digest is None:
                 return None
         await asyncio.to_thread(os.utime, path.parent)
         return path
 
-    async def _bring(self, dataset_id: str, name: str, path: Path, *, expected: str | None = None) -> str | None:
+    async def tidy(self) -> None:
+        """See DatasetStore."""
+        await asyncio.to_thread(self._forget_old, None)
+
+    async def remove(self, place: str) -> None:
+        """See DatasetStore. The manifest goes first: what is half erased is no dataset."""
+        if not is_uuid7(place):
+            return
+        async with self._place.turn(f"list the files of dataset {place}"):
+            listed = await obstore.list(self._bucket, prefix=f"datasets/{place}/").collect_async()
+        names = sorted((str(item["path"]) for item in listed), key=lambda path: not path.endswith(MANIFEST_NAME))
+        for name in names:
+            async with self._place.turn(f"erase {name}"):
+                await obstore.delete_async(self._bucket, name)
+        for folder in (self._copies, self._building):
+            await asyncio.to_thread(remove_folder, folder / place)
+
+    async def _bring(self, place: str, name: str, path: Path, *, expected: str | None = None) -> str | None:
         """Copy a file to this machine; its SHA-256, or None where the bucket has none. Those who wait share a copy."""
         task = self._coming.get(path)
         if task is None:
-            task = asyncio.create_task(self._copy(dataset_id, name, path, expected))
+            task = asyncio.create_task(self._copy(place, name, path, expected))
             self._coming[path] = task
             task.add_done_callback(lambda _: self._coming.pop(path, None))
         # A client that goes away does not take the file from the others.
         return await asyncio.shield(task)
 
-    async def _copy(self, dataset_id: str, name: str, path: Path, expected: str | None) -> str | None:
-        key = _key(dataset_id, name)
+    async def _copy(self, place: str, name: str, path: Path, expected: str | None) -> str | None:
+        key = _key(place, name)
         part = path.with_name(f".{name}.{secrets.token_hex(8)}.coming")
         digest = hashlib.sha256()
         try:
-            async with self._place.turn(f"read {name} of dataset {dataset_id}", within_s=_TRANSFER_S):
+            async with self._place.turn(f"read {name} of dataset {place}", within_s=_TRANSFER_S):
                 try:
                     size = (await obstore.head_async(self._bucket, key))["size"]
                 except FileNotFoundError:
@@ -139,30 +134,34 @@ class ObstoreDatasets(DatasetStore):
 
                         await asyncio.to_thread(take)
             if expected is not None and digest.hexdigest() != expected:
-                _log.error("dataset_damaged", dataset_id=dataset_id, file=name, sha256=digest.hexdigest())
-                raise _damaged(dataset_id, name)
+                _log.error("dataset_damaged", dataset_id=place, file=name, sha256=digest.hexdigest())
+                raise _damaged(place, name)
             await asyncio.to_thread(part.replace, path)
         finally:
             await asyncio.to_thread(part.unlink, missing_ok=True)
         return digest.hexdigest()
 
-    def _keep(self, dataset_id: str) -> None:
+    def _keep(self, place: str) -> None:
         """A published dataset is its own copy."""
         self._prepare(self._copies)
-        (self._building / dataset_id).rename(self._copies / dataset_id)
+        (self._building / place).rename(self._copies / place)
 
     def _prepare(self, folder: Path) -> None:
-        """Make a folder, and room: remove copies that nobody asked for in a day."""
-        oldest_s = time.time() - _KEEP_S
+        """Make a folder, and room."""
         folder.mkdir(parents=True, exist_ok=True)
-        for other in self._copies.iterdir():
-            if is_uuid7(other.name) and other != folder and other.stat().st_mtime < oldest_s:
+        self._forget_old(folder)
+
+    def _forget_old(self, kept: Path | None) -> None:
+        """Remove copies that nobody asked for in a day."""
+        oldest_s = time.time() - _KEEP_S
+        for other in self._copies.iterdir() if self._copies.is_dir() else ():
+            if is_uuid7(other.name) and other != kept and other.stat().st_mtime < oldest_s:
                 shutil.rmtree(other, ignore_errors=True)
 
 
-def _key(dataset_id: str, name: str) -> str:
-    return f"datasets/{dataset_id}/{name}"
+def _key(place: str, name: str) -> str:
+    return f"datasets/{place}/{name}"
 
 
-def _damaged(dataset_id: str, name: str) -> ObjectError:
-    return ObjectError(f"{name} of dataset {dataset_id} is damaged in the object store; build the dataset again")
+def _damaged(place: str, name: str) -> ObjectError:
+    return ObjectError(f"{name} of dataset {place} is damaged in the object store; build the dataset again")

@@ -105,6 +105,7 @@ class Metrics:
             leader.add_metric([duty], 1)
         yield leader
         yield _histogram("meadow_event_loop_lag_seconds", "How late the event loop wakes up", seen.loop_lag_s)
+        yield _tally("meadow_keys_refused", "Requests with an API key that is no good", "why", seen.keys_refused)
         yield _counter("meadow_spans_dropped", "Spans that were not exported", seen.spans_dropped)
 
     async def _shared(self) -> list[Metric]:

@@ -105,6 +105,8 @@ class RedisFrontier:
 
     async def add(self, jobs: Sequence[FrontierJob]) -> int:
         """Add jobs, 500 in a step; steps done before an error stay. See the port."""
+        if len(self._shards) == 1:
+            return await self._add_to(self._shards[0], jobs)
         by_shard: dict[int, list[FrontierJob]] = {}
         for job in jobs:
             by_shard.setdefault(self._shard_number(job.host), []).append(job)
@@ -172,6 +174,8 @@ class RedisFrontier:
 
     async def finish(self, job_id: str) -> bool:
         """Forget a job for good. See the port."""
+        if len(self._shards) == 1:
+            return bool(await self._shards[0].finish.call(job_id))
         known = await self._any(job_id, [shard.finish.call(job_id) for shard in self._shards_of(job_id)])
         self._shard_of_job.pop(job_id, None)
         return known
@@ -282,12 +286,16 @@ class RedisFrontier:
         flows: dict[tuple[str, str], int] = {}
         hosts: dict[str, int] = {}
         rows = []
+        orders: dict[tuple[int, int], str] = {}
         for job in jobs:
-            rank = PRIORITIES - 1 - min(max(job.priority, 0), PRIORITIES - 1)
-            order = f"{rank}{min(job.deadline_ms, _NO_DEADLINE) if job.deadline_ms > 0 else _NO_DEADLINE:013d}"
+            standing = (job.priority, job.deadline_ms)
+            order = orders.get(standing)
+            if order is None:
+                order = orders[standing] = _order(*standing)
             flow = flows.setdefault((job.pool, job.team), len(flows) + 1)
             host = hosts.setdefault(job.host, len(hosts) + 1)
-            rows.append((job.job_id, flow, host, order, job.not_before_ms, "\t".join(_tags(job.excluded))))
+            tags = "\t".join(_tags(job.excluded)) if job.excluded else ""
+            rows.append((job.job_id, flow, host, order, job.not_before_ms, tags))
         for name in (*hosts, *(pool for pool, _ in flows)):
             _refuse(name, "|")
         return _pack(list(flows)), _pack([(host, self._domain(host)) for host in hosts]), _pack(rows)
@@ -297,6 +305,8 @@ class RedisFrontier:
         return f".{registered_domain(host)}" if self._has_domains and not is_address(host) else ""
 
     def _shard_number(self, host: str) -> int:
+        if len(self._shards) == 1:
+            return 0
         return zlib.crc32(registered_domain(host).encode()) % len(self._shards)
 
     def _shards_of(self, job_id: str) -> Sequence[FrontierShard]:
@@ -314,6 +324,12 @@ class RedisFrontier:
         self._shard_of_job[job_id] = shard
         if len(self._shard_of_job) > _REMEMBERED_JOBS:
             self._shard_of_job.popitem(last=False)
+
+
+def _order(priority: int, deadline_ms: int) -> str:
+    """Where a job stands among those of its team, as lua/shard.lua says: rank and deadline."""
+    rank = PRIORITIES - 1 - min(max(priority, 0), PRIORITIES - 1)
+    return f"{rank}{min(deadline_ms, _NO_DEADLINE) if deadline_ms > 0 else _NO_DEADLINE:013d}"
 
 
 def _holder(reply: list[str]) -> LeaseHolder:

@@ -19,7 +19,7 @@ from dispatcher.errors import FrontierError
 _LUA = Path(__file__).parent / "lua"
 _PRELUDES = ("shard", "turns", "places", "jobs")
 _KEYS = ("jobs", "places", "flows", "pools", "queues", "due", "delayed", "turns", "leases", "idle", "meta")
-_MOST_ITEMS = 256
+_MOST_ITEMS = 512
 _pack = msgspec.msgpack.Encoder().encode
 
 
@@ -88,6 +88,7 @@ class ScriptQueue:
 
     def __init__(self, shard: FrontierShard, name: str) -> None:
         self._shard, self._name = shard, name
+        self._loop = asyncio.get_running_loop()
         self._waiting: list[tuple[object, asyncio.Future[Any]]] = []
         self._sender: asyncio.Task[None] | None = None
 
@@ -97,7 +98,7 @@ class ScriptQueue:
         Raises:
             FrontierError: the server is not reachable or refused; whether the call took effect is not known.
         """
-        reply: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        reply: asyncio.Future[Any] = self._loop.create_future()
         self._waiting.append((item, reply))
         if self._sender is None:
             self._sender = asyncio.create_task(self._send_all())

@@ -3,19 +3,13 @@
 import asyncio
 from collections.abc import Callable
 from pathlib import Path
-from typing import Final, Literal
+from typing import Literal
 
 import msgspec
 
-from dispatcher.adapters.api_client import ApiClient
+from dispatcher.adapters.api_client import BATCHES, ApiClient
+from dispatcher.adapters.lab_requests import wait_for_job
 from dispatcher.adapters.page_files import write_page
-from dispatcher.errors import ApiUnreachable
-from dispatcher.lab_documents import BatchStatus
-
-FIRST_POLL_S: Final = 0.1
-LAST_POLL_S: Final = 2.0
-PATIENCE_S: Final = 30.0
-"""How long an API that stops to answer is asked again: a dispatcher may be restarted meanwhile."""
 
 
 class PageOutcome(msgspec.Struct, frozen=True, kw_only=True):
@@ -56,7 +50,7 @@ async def run_scrape(
     on_start(accepted.id)
     left_out = {item.url: item for item in accepted.invalid_details}
     numbers = [number for number, url in enumerate(urls, start=1) if url not in left_out]
-    status, timed_out = await _wait(client, accepted.id, timeout_s, on_progress)
+    status, timed_out = await wait_for_job(client, BATCHES, accepted.id, timeout_s=timeout_s, on_progress=on_progress)
     outcomes: dict[int, PageOutcome] = {}
     for number, url in enumerate(urls, start=1):
         if (item := left_out.get(url)) is not None:
@@ -88,29 +82,3 @@ async def run_scrape(
         for number, url in enumerate(urls, start=1)
     )
     return ScrapeSummary(id=accepted.id, status=status.status, timed_out=timed_out, pages=pages)
-
-
-async def _wait(
-    client: ApiClient, batch_id: str, timeout_s: float, on_progress: Callable[[int, int], None]
-) -> tuple[BatchStatus, bool]:
-    """Poll until the batch has ended or the time is over; the last status, and whether the time was over."""
-    clock = asyncio.get_running_loop().time
-    until_s = clock() + timeout_s
-    answered_s = clock()
-    pause_s = FIRST_POLL_S
-    while True:
-        try:
-            # No document stands behind the last position: the answer holds the counts alone.
-            status = await client.batch_status(batch_id, skip=2**31 - 1, limit=1)
-        except ApiUnreachable:
-            if clock() - answered_s > PATIENCE_S or clock() > until_s:
-                raise
-        else:
-            answered_s = clock()
-            on_progress(status.completed + status.failed + status.refused + status.cancelled, status.total)
-            if status.status != "scraping":
-                return status, False
-            if clock() > until_s:
-                return status, True
-        await asyncio.sleep(min(pause_s, max(0.01, until_s - clock())))
-        pause_s = min(LAST_POLL_S, pause_s * 1.5)

@@ -9,6 +9,7 @@ from sqlalchemy import Connection, text
 from sqlalchemy.exc import SQLAlchemyError
 
 from dispatcher.adapters.postgres_engine import in_transaction
+from dispatcher.adapters.sql_crawl_audit import CRAWL_RULES
 from dispatcher.adapters.sql_ledger import sqlite_path
 from dispatcher.adapters.sql_schema import COUNTED_STATES
 from dispatcher.adapters.sql_tables import metadata
@@ -37,6 +38,26 @@ def _missing_parents() -> str:
 
 _RULES = MappingProxyType(
     {
+        "a balance is the sum of its entries": (
+            "SELECT count(*) FROM (SELECT team_accounts.team_id AS team_id, team_accounts.balance AS balance,"
+            " team_accounts.entries AS entries, coalesce(sum(credit_entries.amount), 0) AS total,"
+            " count(credit_entries.number) AS n FROM team_accounts LEFT JOIN credit_entries"
+            " ON credit_entries.team_id = team_accounts.team_id"
+            " GROUP BY team_accounts.team_id, team_accounts.balance, team_accounts.entries) AS own"
+            " WHERE balance <> total OR entries <> n"
+        ),
+        "what is reserved is held for batches": (
+            "SELECT count(*) FROM (SELECT team_accounts.team_id AS team_id, team_accounts.reserved AS reserved,"
+            " coalesce(sum(credit_holds.amount), 0) AS held FROM team_accounts LEFT JOIN credit_holds"
+            " ON credit_holds.team_id = team_accounts.team_id"
+            " GROUP BY team_accounts.team_id, team_accounts.reserved) AS own WHERE reserved <> held"
+        ),
+        "a batch that has not ended is to be settled": (
+            "SELECT count(*) FROM batch_counts JOIN batches ON batches.batch_id = batch_counts.batch_id"
+            " WHERE batches.kind <> 'discovery' AND batch_counts.queued + batch_counts.fetched > 0"
+            " AND batches.batch_id NOT IN (SELECT batch_id FROM unsettled_batches)"
+            " AND batches.batch_id NOT IN (SELECT batch_id FROM open_batches)"
+        ),
         "log indexes are gapless from 0": (
             "SELECT count(*) FROM (SELECT count(*) AS n, min(log_index) AS low, max(log_index) AS high"
             " FROM log_entries) AS log WHERE n > 0 AND (low <> 0 OR high <> n - 1)"
@@ -50,12 +71,19 @@ _RULES = MappingProxyType(
             "SELECT count(*) FROM results LEFT JOIN log_entries USING (log_index) WHERE statement IS NULL"
         ),
         "a job has a result exactly when it is fetched or completed": (
-            "SELECT count(*) FROM jobs LEFT JOIN results USING (job_id)"
-            " WHERE (state IN ('fetched', 'completed')) <> (log_index IS NOT NULL)"
+            "SELECT count(*) FROM jobs LEFT JOIN results ON results.log_index = jobs.result_index"
+            " LEFT JOIN cached_pages ON cached_pages.job_id = jobs.job_id"
+            " AND cached_pages.log_index = jobs.result_index"
+            " WHERE (state IN ('fetched', 'completed')) <> (results.log_index IS NOT NULL)"
+            " OR (result_index IS NULL) <> (results.log_index IS NULL)"
+            " OR (results.job_id <> jobs.job_id) <> (cached_pages.job_id IS NOT NULL)"
+        ),
+        "every result is the one that its job names": (
+            "SELECT count(*) FROM results LEFT JOIN jobs USING (job_id) WHERE coalesce(result_index, -1) <> log_index"
         ),
         "every credit belongs to a result of the same node and log index": (
-            "SELECT count(*) FROM credits LEFT JOIN results ON results.job_id = credits.job_id"
-            " AND results.node_key = credits.node_key AND results.log_index = credits.log_index"
+            "SELECT count(*) FROM credits LEFT JOIN results ON results.log_index = credits.log_index"
+            " AND results.node_key = credits.node_key AND results.job_id = credits.job_id"
             " WHERE results.job_id IS NULL"
         ),
         "the counts of every batch are those of its jobs": (
@@ -109,6 +137,7 @@ _RULES = MappingProxyType(
         "credits in an epoch are confirmed or paid": (
             "SELECT count(*) FROM credits WHERE epoch IS NOT NULL AND state NOT IN ('confirmed', 'paid')"
         ),
+        **CRAWL_RULES,
         "no row refers to a row that is missing": _missing_parents(),
     }
 )

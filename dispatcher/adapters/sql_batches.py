@@ -7,13 +7,15 @@ last part, and one that was left open by a crash is dropped when the ledger is o
 
 import asyncio
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from functools import partial
+from types import MappingProxyType
 
 import msgspec
 from sqlalchemy import Connection, bindparam, delete, select
 
+from dispatcher.adapters.sql_crawl_tables import batch_windows
 from dispatcher.adapters.sql_executor import Refusal, SqlExecutor
 from dispatcher.adapters.sql_expressions import ids_in, locked
 from dispatcher.adapters.sql_rows import Row, columns_of, insert_missing, insert_rows, read_structs
@@ -26,7 +28,9 @@ from dispatcher.adapters.sql_schema import (
     open_batches,
     team_policies,
 )
+from dispatcher.adapters.sql_settlement import note_unsettled
 from dispatcher.adapters.sql_tallies import add_later
+from dispatcher.adapters.sql_webhooks import note_webhooks
 from dispatcher.errors import DispatcherError, IdempotencyConflict, LedgerError
 from dispatcher.jobs import ZERO_RETENTION_MS, Batch, BatchKind, Job, ScrapeOptions
 
@@ -60,10 +64,14 @@ class _BatchRow(msgspec.Struct, frozen=True, kw_only=True):
     created_ms: int
     cancelled_ms: int | None
     retain_ms: int | None
+    key_id: str | None
+    budget_credits: int | None
+    key_window: int | None
 
 
 _ROWS = select(*columns_of(batches, _BatchRow)).where(ids_in(batches.c.batch_id))
 _SHOWN_ROWS = _ROWS.where(batches.c.batch_id.not_in(select(open_batches.c.batch_id)))
+_NO_SIZES: Mapping[str, int] = MappingProxyType({})
 _KEYS = select(
     idempotency_keys.c.team_id,
     idempotency_keys.c.idempotency_key,
@@ -74,6 +82,7 @@ _POLICIES = select(team_policies.c.team_id, team_policies.c.retain_ms).where(ids
 _OPEN = locked(select(open_batches.c.batch_id).where(open_batches.c.batch_id == bindparam("of_batch")))
 _LEFT_OPEN = select(open_batches.c.batch_id).where(open_batches.c.opened_ms < bindparam("before_ms"))
 _CLOSE = delete(open_batches).where(open_batches.c.batch_id == bindparam("of_batch"))
+_DROP_WINDOWS = delete(batch_windows).where(ids_in(batch_windows.c.batch_id))
 _DROP_COUNTS = delete(batch_counts).where(ids_in(batch_counts.c.batch_id))
 _DROP_BATCHES = delete(batches).where(ids_in(batches.c.batch_id))
 _DROP_JOBS = (
@@ -97,7 +106,7 @@ class SqlBatches:
             raise LedgerError(f"batch {batch.batch_id} was submitted with a job of another batch")
         submission = Submission(batch=batch, jobs=jobs, idempotency_key=idempotency_key, request_hash=request_hash)
         if len(jobs) <= PART_JOBS:
-            return await self._sql.write(_submit, submission, rows=1 + len(jobs))
+            return await self._sql.write(submit_batches, submission, rows=1 + len(jobs))
         task = asyncio.create_task(self._submit_in_parts(submission))
         self._submitting.add(task)
         task.add_done_callback(self._submitting.discard)
@@ -144,7 +153,8 @@ class SqlBatches:
             pass
 
 
-def _submit(connection: Connection, offered: Sequence[Submission]) -> "list[Batch | Refusal]":
+def submit_batches(connection: Connection, offered: Sequence[Submission]) -> "list[Batch | Refusal]":
+    """Store batches with their jobs; each answer is the batch that stands for the submission."""
     claims = _claims(connection, offered)
     fresh: dict[str, Submission] = {}
     for submission in offered:
@@ -157,9 +167,12 @@ def _submit(connection: Connection, offered: Sequence[Submission]) -> "list[Batc
     claims |= _claim(connection, list(fresh.values()))
     lost = [batch_id for batch_id, own in fresh.items() if own.key is not None and claims[own.key][1] != batch_id]
     if lost:
+        connection.execute(_DROP_WINDOWS, {"ids": lost})
         connection.execute(_DROP_COUNTS, {"ids": lost})
         connection.execute(_DROP_BATCHES, {"ids": lost})
     _insert_jobs(connection, [own for batch_id, own in fresh.items() if batch_id not in lost])
+    note_unsettled(connection, [stored[batch_id] for batch_id in fresh if batch_id not in lost])
+    note_webhooks(connection, [stored[batch_id] for batch_id in fresh if batch_id not in lost])
     return [_answer(connection, submission, claims, stored) for submission in offered]
 
 
@@ -173,12 +186,7 @@ def _answer(
         return stored[submission.batch.batch_id]
     request_hash, batch_id = claims[submission.key]
     if request_hash != submission.request_hash:
-        return Refusal(
-            IdempotencyConflict(
-                f"the idempotency key {submission.idempotency_key!r} was used before with another request;"
-                " use a new key"
-            )
-        )
+        return Refusal(conflict(submission.key[1]))
     return (
         stored[batch_id]
         if batch_id in stored
@@ -187,8 +195,12 @@ def _answer(
 
 
 def _claims(connection: Connection, offered: Sequence[Submission]) -> dict[tuple[str, str], tuple[str, str]]:
-    """Who has the idempotency keys: the request's hash and the batch, by team and key."""
-    keys = sorted({submission.key for submission in offered if submission.key is not None})
+    """Who has the idempotency keys of submissions."""
+    return claimed(connection, sorted({submission.key for submission in offered if submission.key is not None}))
+
+
+def claimed(connection: Connection, keys: Sequence[tuple[str, str]]) -> dict[tuple[str, str], tuple[str, str]]:
+    """Who has these idempotency keys: the request's hash and the batch, by team and key."""
     if not keys:
         return {}
     wanted = {"teams": sorted({team_id for team_id, _ in keys}), "ids": [key for _, key in keys]}
@@ -197,18 +209,31 @@ def _claims(connection: Connection, offered: Sequence[Submission]) -> dict[tuple
 
 
 def _claim(connection: Connection, fresh: Sequence[Submission]) -> dict[tuple[str, str], tuple[str, str]]:
-    """Take the keys of batches that are stored; who has them then: another transaction may have been first."""
-    rows: list[Row] = [
-        (*submission.key, submission.request_hash, submission.batch.batch_id)
-        for submission in sorted(fresh, key=lambda submission: submission.key or ("", ""))
-        if submission.key is not None
-    ]
+    """Take the keys of batches that are stored; who has them then."""
+    wanted = [(own.key, own.request_hash, own.batch.batch_id) for own in fresh if own.key is not None]
+    return claim_keys(connection, wanted)
+
+
+def claim_keys(
+    connection: Connection, wanted: Sequence[tuple[tuple[str, str], str, str]]
+) -> dict[tuple[str, str], tuple[str, str]]:
+    """Take idempotency keys, each for a request's hash and a batch; who has them then: another transaction may have
+    been first."""
+    rows: list[Row] = [(*key, request_hash, batch_id) for key, request_hash, batch_id in sorted(wanted)]
     insert_missing(connection, idempotency_keys, rows)
-    return _claims(connection, fresh)
+    return claimed(connection, [key for key, _, _ in wanted])
 
 
-def _insert(connection: Connection, fresh: Sequence[Submission]) -> dict[str, Batch]:
-    """Insert batches with the time their content is kept, and their counts."""
+def conflict(key: str) -> IdempotencyConflict:
+    """The error for a key that was used before with another request."""
+    return IdempotencyConflict(f"the idempotency key {key!r} was used before with another request; use a new key")
+
+
+def _insert(
+    connection: Connection, fresh: Sequence[Submission], sizes: Mapping[str, int] = _NO_SIZES
+) -> dict[str, Batch]:
+    """Insert batches with the time their content is kept, their counts, and their windows. `sizes` are the numbers of
+    jobs of those that are stored in parts."""
     stored: dict[str, Batch] = {}
     policies: dict[str, int | None] = {}
     if any(_takes_policy(submission.batch) for submission in fresh):
@@ -234,6 +259,9 @@ def _insert(connection: Connection, fresh: Sequence[Submission]) -> dict[str, Ba
                 batch.created_ms,
                 batch.cancelled_ms,
                 batch.retain_ms,
+                batch.key_id,
+                batch.budget_credits,
+                batch.key_window,
             )
             for batch in stored.values()
         ],
@@ -243,6 +271,12 @@ def _insert(connection: Connection, fresh: Sequence[Submission]) -> dict[str, Ba
         of_state = Counter[str](job.state for job in submission.jobs)
         counts.append((submission.batch.batch_id, *(of_state[state] for state in COUNTED_STATES)))
     insert_rows(connection, batch_counts, counts)
+    windows: list[Row] = []
+    for submission in fresh:
+        batch, size = submission.batch, sizes.get(submission.batch.batch_id, len(submission.jobs))
+        if (most := batch.window) is not None:
+            windows.append((batch.batch_id, most, batch.options.delay_ms, min(most, size), int(size > most)))
+    insert_rows(connection, batch_windows, windows)
     return stored
 
 
@@ -260,7 +294,7 @@ def _open(submission: Submission, connection: Connection) -> Batch:
     if submission.key in claims:
         return _unless_refused(_answer(connection, submission, claims, {}))
     empty = msgspec.structs.replace(submission, jobs=())
-    stored = _insert(connection, [empty])
+    stored = _insert(connection, [empty], {submission.batch.batch_id: len(submission.jobs)})
     insert_rows(connection, open_batches, [(submission.batch.batch_id, submission.batch.created_ms)])
     return stored[submission.batch.batch_id]
 
@@ -279,6 +313,9 @@ def _close(submission: Submission, stored: Batch, connection: Connection) -> Bat
     standing = _unless_refused(_answer(connection, submission, claims, {stored.batch_id: stored}))
     if standing.batch_id == stored.batch_id and connection.execute(_CLOSE, {"of_batch": stored.batch_id}).rowcount != 1:
         raise LedgerError(f"batch {stored.batch_id} took more than {OPEN_FOR_MS // 60_000} minutes to store")
+    if standing.batch_id == stored.batch_id:
+        note_unsettled(connection, [stored])
+        note_webhooks(connection, [stored])
     return standing
 
 
@@ -292,6 +329,7 @@ def _drop_part(batch_id: str, connection: Connection) -> bool:
     if dropped:
         return True
     connection.execute(_CLOSE, {"of_batch": batch_id})
+    connection.execute(_DROP_WINDOWS, {"ids": [batch_id]})
     connection.execute(_DROP_COUNTS, {"ids": [batch_id]})
     connection.execute(_DROP_BATCHES, {"ids": [batch_id]})
     return False
@@ -307,6 +345,9 @@ def _batch(row: _BatchRow) -> Batch:
         created_ms=row.created_ms,
         cancelled_ms=row.cancelled_ms,
         retain_ms=row.retain_ms,
+        key_id=row.key_id,
+        budget_credits=row.budget_credits,
+        key_window=row.key_window,
     )
 
 

@@ -3,10 +3,11 @@
 from collections.abc import Sequence
 from functools import partial
 
-from sqlalchemy import BigInteger, Connection, bindparam, select, update
+from sqlalchemy import BigInteger, Connection, bindparam, select, union, update
 
 from dispatcher.adapters.sql_executor import SqlExecutor
 from dispatcher.adapters.sql_expressions import ids_in, locked
+from dispatcher.adapters.sql_page_tables import cached_pages
 from dispatcher.adapters.sql_results import RESULTS
 from dispatcher.adapters.sql_rows import insert_missing, read_structs, update_rows
 from dispatcher.adapters.sql_schema import BODY_PREFIX, BODY_PREFIX_LENGTH, jobs, results, team_policies
@@ -24,12 +25,15 @@ _EXPIRED = (
 )
 _LOCKED = locked(select(jobs.c.job_id).where(ids_in(jobs.c.job_id), _KEPT).order_by(jobs.c.job_id))
 _FORGET = update(jobs).where(ids_in(jobs.c.job_id), _KEPT).values(content_deleted_ms=bindparam("now_ms"))
-_BODIES = (
+_NAMED = (ids_in(BODY_PREFIX, parameter="prefixes"), ids_in(results.c.body_hash), _KEPT)
+_BODIES = union(
+    select(results.c.body_hash).join_from(results, jobs, jobs.c.job_id == results.c.job_id).where(*_NAMED),
     select(results.c.body_hash)
-    .join_from(results, jobs, jobs.c.job_id == results.c.job_id)
-    .where(ids_in(BODY_PREFIX, parameter="prefixes"), ids_in(results.c.body_hash), _KEPT)
-    .distinct()
+    .join_from(results, cached_pages, cached_pages.c.log_index == results.c.log_index)
+    .join(jobs, jobs.c.job_id == cached_pages.c.job_id)
+    .where(*_NAMED),
 )
+"""Bodies that a job keeps: its own, or one that it was answered with from the cache."""
 _DOCUMENTS = select(jobs.c.document_hash).where(ids_in(jobs.c.document_hash), _KEPT).distinct()
 
 

@@ -11,10 +11,10 @@ from dispatcher.adapters import sql_schema as schema
 from dispatcher.adapters.sql_executor import SqlExecutor
 from dispatcher.adapters.sql_expressions import ids_in, lock_name, locked, word
 from dispatcher.adapters.sql_leaders import hold_fence
-from dispatcher.adapters.sql_rows import columns_of, insert_rows, read_struct, read_structs
+from dispatcher.adapters.sql_rows import columns_of, insert_rows, read_struct, read_structs, update_rows
 from dispatcher.adapters.sql_tallies import add_later
 from dispatcher.errors import LedgerError
-from dispatcher.jobs import Credit
+from dispatcher.jobs import Credit, CreditState
 from dispatcher.ledger import CreditLedger, Epoch, Leadership, NodeTotals
 
 CONFIRM_ROWS = 5_000
@@ -23,7 +23,7 @@ EPOCH_LOCK = 0x6D656164_6F770002
 """The number of the lock under which epochs are opened, one at a time."""
 
 _NO_TOTALS = NodeTotals(results=0, pending=0, confirmed=0, void=0, paid=0)
-_credits, _epochs, _totals = schema.credits, schema.epochs, schema.node_totals
+_credits, _epochs, _totals, _jobs = schema.credits, schema.epochs, schema.node_totals, schema.jobs
 
 _FREE = (
     select(*columns_of(_credits, Credit))
@@ -39,7 +39,8 @@ _EPOCHS = select(*columns_of(_epochs, Epoch))
 _BY_NUMBER = _EPOCHS.order_by(_epochs.c.number)
 _UNPAID = _BY_NUMBER.where(_epochs.c.paid_ms.is_(None))
 _NEWEST = _EPOCHS.order_by(_epochs.c.number.desc()).limit(1)
-_CREDITS_OF = select(*columns_of(_credits, Credit)).where(ids_in(_credits.c.job_id))
+_OF_JOBS = select(_jobs.c.result_index).where(ids_in(_jobs.c.job_id)).scalar_subquery()
+_CREDITS_OF = select(*columns_of(_credits, Credit)).where(_credits.c.log_index.in_(_OF_JOBS))
 _TOTALS = select(*columns_of(_totals, NodeTotals))
 _TOTALS_OF = _TOTALS.where(_totals.c.node_key == bindparam("of_node"))
 _ALL_TOTALS = select(
@@ -47,25 +48,24 @@ _ALL_TOTALS = select(
 )
 
 _DUE = locked(
-    select(_credits.c.job_id, _credits.c.node_key, _credits.c.amount)
+    select(_credits.c.log_index, _credits.c.node_key, _credits.c.amount)
     .where(_credits.c.state == word("pending"), _credits.c.hold_until_ms <= bindparam("now_ms"))
-    .order_by(_credits.c.hold_until_ms, _credits.c.job_id)
+    .order_by(_credits.c.hold_until_ms, _credits.c.log_index)
     .limit(CONFIRM_ROWS)
 )
-_CONFIRM = update(_credits).where(ids_in(_credits.c.job_id)).values(state="confirmed")
 _TAKEN = select(_epochs.c.number).where(_epochs.c.number == bindparam("of_number"))
 _AMOUNTS = locked(
     select(_credits.c.amount)
-    .where(_credits.c.state == word("confirmed"), _credits.c.epoch.is_(None), ids_in(_credits.c.job_id))
-    .order_by(_credits.c.job_id)
+    .where(_credits.c.state == word("confirmed"), _credits.c.epoch.is_(None), _credits.c.log_index.in_(_OF_JOBS))
+    .order_by(_credits.c.log_index)
 )
-_INTO_EPOCH = update(_credits).where(ids_in(_credits.c.job_id)).values(epoch=bindparam("of_number"))
+_INTO_EPOCH = update(_credits).where(_credits.c.log_index.in_(_OF_JOBS)).values(epoch=bindparam("of_number"))
 _PAID_MS = locked(select(_epochs.c.paid_ms).where(_epochs.c.number == bindparam("of_number")))
 _PAY = update(_epochs).where(_epochs.c.number == bindparam("of_number")).values(paid_ms=bindparam("now_ms"))
 _OWED = locked(
     select(_credits.c.node_key, _credits.c.amount)
     .where(_credits.c.epoch == bindparam("of_number"))
-    .order_by(_credits.c.job_id)
+    .order_by(_credits.c.log_index)
 )
 _PAY_CREDITS = update(_credits).where(_credits.c.epoch == bindparam("of_number")).values(state="paid")
 
@@ -138,7 +138,8 @@ def _confirm(now_ms: int, connection: Connection) -> int:
     due = connection.execute(_DUE, {"now_ms": now_ms}).all()
     if not due:
         return 0
-    connection.execute(_CONFIRM, {"ids": [job_id for job_id, _, _ in due]})
+    confirmed = CreditState.CONFIRMED.value
+    update_rows(connection, _credits, ("state",), [(log_index, confirmed) for log_index, _, _ in due])
     for node_key, amount in _by_node((node_key, amount) for _, node_key, amount in due):
         add_later(connection, _totals, node_key, pending=-amount, confirmed=amount)
     return len(due)

@@ -6,16 +6,16 @@ from functools import partial
 from typing import Any, NamedTuple
 
 import msgspec
-from sqlalchemy import BigInteger, Connection, Select, bindparam, cast, func, select, update
+from sqlalchemy import BigInteger, Connection, Select, bindparam, cast, func, literal_column, select, update
 
 from dispatcher.adapters.sql_batches import SqlBatches
 from dispatcher.adapters.sql_conduct import counted_ends, forget_lease_ends, note_lease_ends
 from dispatcher.adapters.sql_expressions import ids_in, locked, without_nul, word
 from dispatcher.adapters.sql_rows import Row, columns_of, insert_rows, read_structs, update_rows
-from dispatcher.adapters.sql_schema import batch_counts, batches, dead_letters, jobs, open_batches
+from dispatcher.adapters.sql_schema import batch_counts, batches, dead_letters, jobs, open_batches, results
 from dispatcher.adapters.sql_tallies import add_later, standing
 from dispatcher.conduct import LeaseEnd
-from dispatcher.jobs import TRANSITIONS, BatchCounts, Job, JobState
+from dispatcher.jobs import HELD_DEADLINE_MS, TRANSITIONS, BatchCounts, Job, JobState
 from dispatcher.ledger import JobLedger
 
 _HIDDEN = select(open_batches.c.batch_id)
@@ -29,7 +29,9 @@ _OF_BATCH = (
 )
 _BY_ID = _JOBS.where(ids_in(jobs.c.job_id)).order_by(jobs.c.job_id)
 _IN_STATE = {
-    state: _SHOWN.where(jobs.c.state == word(state), jobs.c.job_id > bindparam("after"))
+    state: _SHOWN.where(
+        jobs.c.state == word(state), jobs.c.job_id > bindparam("after"), jobs.c.deadline_ms < HELD_DEADLINE_MS
+    )
     .order_by(jobs.c.job_id)
     .limit(_LIMIT)
     for state in (JobState.QUEUED, JobState.FETCHED)
@@ -39,7 +41,13 @@ _OVERDUE = (
     .order_by(jobs.c.deadline_ms)
     .limit(_LIMIT)
 )
-_NEWEST = _SHOWN.order_by(jobs.c.updated_ms.desc(), jobs.c.job_id.desc()).limit(_LIMIT)
+_LAST_SUBMITTED = _SHOWN.where(jobs.c.job_id > word("")).order_by(jobs.c.job_id.desc()).limit(_LIMIT)
+_LAST_FETCHED = (
+    _JOBS.join(results, results.c.job_id == jobs.c.job_id)
+    .where(results.c.log_index >= literal_column("0"))
+    .order_by(results.c.log_index.desc())
+    .limit(_LIMIT)
+)
 _FAILED = (
     _JOBS.join(dead_letters, dead_letters.c.job_id == jobs.c.job_id)
     .order_by(dead_letters.c.failed_ms.desc(), dead_letters.c.job_id.desc())
@@ -68,6 +76,7 @@ _QUEUED_OF_BATCH = locked(
     .order_by(jobs.c.job_id)
 )
 _CANCEL_JOBS = update(jobs).where(ids_in(jobs.c.job_id)).values(state="cancelled", updated_ms=bindparam("now_ms"))
+_LOCK_BATCH = locked(select(batches.c.batch_id).where(batches.c.batch_id == bindparam("of_batch")))
 _CANCEL_BATCH = (
     update(batches)
     .where(batches.c.batch_id == bindparam("of_batch"))
@@ -167,11 +176,13 @@ class SqlJobs(SqlBatches, JobLedger):
 
     async def recent_jobs(self, limit: int) -> list[Job]:
         """See JobLedger."""
-        return await self._jobs(_NEWEST, most=limit)
+        parts = [await self._jobs(last, most=limit) for last in (_LAST_SUBMITTED, _LAST_FETCHED, _FAILED)]
+        found = {job.job_id: job for part in parts for job in part}
+        return sorted(found.values(), key=lambda job: (job.updated_ms, job.job_id), reverse=True)[:limit]
 
     async def cancel(self, batch_id: str, now_ms: int) -> list[str] | None:
         """See JobLedger."""
-        return await self._sql.write_one(partial(_cancel, batch_id, now_ms))
+        return await self._sql.write_one(partial(cancel_batch, batch_id, now_ms))
 
     async def complete(self, job_id: str, *, document_hash: str | None, dropped: str | None, now_ms: int) -> bool:
         """See JobLedger."""
@@ -213,10 +224,16 @@ def _standing(connection: Connection, job_ids: list[str]) -> dict[str, _Standing
     }
 
 
-def _cancel(batch_id: str, now_ms: int, connection: Connection) -> list[str] | None:
+def cancel_batch(batch_id: str, now_ms: int, connection: Connection, *, at_any_rate: bool = False) -> list[str] | None:
+    """Cancel what is queued of a batch; the ids. None, and nothing changed, where everything has ended, unless it is to
+    be cancelled `at_any_rate`: more might have come.
+
+    Nobody adds to the batch meanwhile, nor afterwards: whoever adds looks whether it is cancelled, under the same lock.
+    """
+    connection.execute(_LOCK_BATCH, {"of_batch": batch_id})
     queued = connection.execute(_QUEUED_OF_BATCH, {"of_batch": batch_id}).all()
     job_ids = [job_id for job_id, _ in queued]
-    if not job_ids:
+    if not job_ids and not at_any_rate:
         counts = standing(connection, batch_counts, batch_id)
         if counts is None or not any(counts[state] for state in (JobState.QUEUED, JobState.FETCHED)):
             return None

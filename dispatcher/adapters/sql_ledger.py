@@ -14,22 +14,33 @@ from dispatcher.adapters import postgres_engine, sqlite_engine
 from dispatcher.adapters.file_lock import FileLock
 from dispatcher.adapters.migrations import HEAD, revision_of
 from dispatcher.adapters.postgres_executor import PostgresExecutor
+from dispatcher.adapters.sql_accounts import SqlAccounts
+from dispatcher.adapters.sql_audit_log import SqlAuditLog
 from dispatcher.adapters.sql_batches import OPEN_FOR_MS
 from dispatcher.adapters.sql_conduct import SqlConduct
 from dispatcher.adapters.sql_content import SqlContent
+from dispatcher.adapters.sql_coverage import SqlCoverage
+from dispatcher.adapters.sql_crawls import SqlCrawls
 from dispatcher.adapters.sql_credits import SqlCredits
+from dispatcher.adapters.sql_datasets import SqlDatasets
+from dispatcher.adapters.sql_deliveries import SqlDeliveries
 from dispatcher.adapters.sql_executor import SqlExecutor
+from dispatcher.adapters.sql_following import SqlFollowing
+from dispatcher.adapters.sql_growth import SqlGrowth
 from dispatcher.adapters.sql_jobs import SqlJobs
-from dispatcher.adapters.sql_keys import SqlKeys, insert_key
+from dispatcher.adapters.sql_keys import SqlKeys
 from dispatcher.adapters.sql_leaders import SqlLeaders
 from dispatcher.adapters.sql_log import SqlLog
 from dispatcher.adapters.sql_nodes import SqlNodes
+from dispatcher.adapters.sql_pages import SqlPages
 from dispatcher.adapters.sql_results import SqlResults
+from dispatcher.adapters.sql_robots_usage import SqlRobotsUsage
+from dispatcher.adapters.sql_schedules import SqlSchedules
+from dispatcher.adapters.sql_settlement import SqlSettlement
 from dispatcher.adapters.sql_transactions import SqlTransactions
 from dispatcher.adapters.sqlite_executor import SqliteExecutor
 from dispatcher.adapters.system_clock import now_ms
 from dispatcher.errors import LedgerError, SetupError
-from dispatcher.jobs import ApiKey
 from dispatcher.telemetry import Telemetry
 
 _EVER_MS = 2**62
@@ -46,6 +57,18 @@ class SqlLedger(
     SqlLeaders,
     SqlContent,
     SqlNodes,
+    SqlAccounts,
+    SqlSettlement,
+    SqlAuditLog,
+    SqlFollowing,
+    SqlDeliveries,
+    SqlSchedules,
+    SqlCoverage,
+    SqlDatasets,
+    SqlRobotsUsage,
+    SqlGrowth,
+    SqlCrawls,
+    SqlPages,
 ):
     """The ledger port. Made by `open_ledger`; belongs to the event loop it was opened in."""
 
@@ -102,38 +125,32 @@ async def open_sqlite_ledger(path: Path, *, shared: bool = False) -> SqlLedger:
     return ledger
 
 
+async def open_beside(url: str) -> SqlLedger:
+    """Open a ledger that dispatchers may have open, for an operator's single reads and writes: a file without its lock.
+
+    Makes the tables of a file that has none. Raises as `open_ledger` does.
+    """
+    path = sqlite_path(url)
+    if path is None:
+        return await open_ledger(url)
+    connection = await asyncio.to_thread(sqlite_engine.connect, path)
+    try:
+        await asyncio.to_thread(sqlite_engine.prepare, connection, path)
+    except SQLAlchemyError as error:
+        connection.close()
+        raise sqlite_engine.translated(error, path) from error
+    except BaseException:
+        connection.close()
+        raise
+    return SqlLedger(SqliteExecutor(connection, path), _nothing)
+
+
 async def migrate(url: str) -> tuple[str, str]:
     """Bring the tables of a ledger up to this version; the revisions before and after, empty for no tables."""
     path = sqlite_path(url)
     if path is None:
         return await postgres_engine.migrate_postgres(url)
     return await asyncio.to_thread(_migrate_file, path)
-
-
-async def add_key(url: str, key: ApiKey) -> None:
-    """Store a key in a ledger that dispatchers may have open; makes the tables where there are none."""
-    path = sqlite_path(url)
-    if path is not None:
-        await asyncio.to_thread(add_key_directly, path, key)
-        return
-    await postgres_engine.prepare(url)
-    await postgres_engine.in_transaction(url, lambda connection: insert_key(key, connection))
-
-
-def add_key_directly(path: Path, key: ApiKey) -> None:
-    """Store a key in a file that a dispatcher may have open; creates the ledger where there is none yet.
-
-    Waits for the dispatcher's commit in hand. Raises LedgerError and LedgerFull as the ledger does.
-    """
-    connection = sqlite_engine.connect(path)
-    rules = sqlite_engine.SqliteRules(path)
-    try:
-        sqlite_engine.prepare(connection, path)
-        insert_key(key, connection)
-    except rules.errors as error:
-        raise rules.translated(error) from error
-    finally:
-        connection.close()
 
 
 def sqlite_path(url: str) -> Path | None:

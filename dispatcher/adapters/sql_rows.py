@@ -1,10 +1,12 @@
 """Many rows at once, past the statement compiler: tuples go to the driver as they are.
 
-SQLite runs a statement for each row (`executemany`). PostgreSQL takes columns as arrays in one statement, and many new
+SQLite takes new rows by tens in one statement, in which Python's lock is let go once and not at each row, and runs a
+statement for each row that changes (`executemany`). PostgreSQL takes columns as arrays in one statement, and many new
 rows through COPY.
 """
 
 import functools
+import itertools
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, TypeVar
@@ -15,6 +17,8 @@ from sqlalchemy.util import await_only
 
 COPY_ROWS = 30
 """From how many new rows on COPY is cheaper than arrays."""
+SQLITE_ROWS = 64
+"""How many new rows go into one statement of SQLite."""
 
 Value = str | int | bytes | None
 Row = Sequence[Value]
@@ -28,7 +32,7 @@ def insert_rows(connection: Connection, table: Table, rows: Sequence[Row]) -> No
         return
     columns = len(rows[0])
     if connection.dialect.name != "postgresql":
-        _driver(connection).executemany(_insert_sqlite(table, columns), rows)
+        _insert_into_sqlite(connection, table, columns, rows)
     elif len(rows) < COPY_ROWS:
         await_only(_driver(connection).execute(_insert_postgresql(table, columns), *zip(*rows, strict=True)))
     else:
@@ -45,7 +49,7 @@ def insert_missing(connection: Connection, table: Table, rows: Sequence[Row]) ->
         return
     columns = len(rows[0])
     if connection.dialect.name != "postgresql":
-        _driver(connection).executemany(_insert_sqlite(table, columns) + " ON CONFLICT DO NOTHING", rows)
+        _insert_into_sqlite(connection, table, columns, rows, " ON CONFLICT DO NOTHING")
     else:
         statement = _insert_postgresql(table, columns) + " ON CONFLICT DO NOTHING"
         await_only(_driver(connection).execute(statement, *zip(*rows, strict=True)))
@@ -94,10 +98,23 @@ def _driver(connection: Connection) -> Any:
     return connection.connection.driver_connection
 
 
+def _insert_into_sqlite(
+    connection: Connection, table: Table, columns: int, rows: Sequence[Row], ending: str = ""
+) -> None:
+    plain = _driver(connection)
+    whole = len(rows) - len(rows) % SQLITE_ROWS
+    for start in range(0, whole, SQLITE_ROWS):
+        values = list(itertools.chain.from_iterable(rows[start : start + SQLITE_ROWS]))
+        plain.execute(_insert_sqlite(table, columns, SQLITE_ROWS) + ending, values)
+    if whole < len(rows):
+        plain.executemany(_insert_sqlite(table, columns, 1) + ending, rows[whole:])
+
+
 @functools.cache
-def _insert_sqlite(table: Table, columns: int) -> str:
+def _insert_sqlite(table: Table, columns: int, rows: int) -> str:
     names = table.columns.keys()[:columns]
-    return f"INSERT INTO {table.name} ({', '.join(names)}) VALUES ({', '.join('?' * columns)})"  # noqa: S608 (own names)
+    values = ", ".join([f"({', '.join('?' * columns)})"] * rows)
+    return f"INSERT INTO {table.name} ({', '.join(names)}) VALUES {values}"  # noqa: S608 (own names)
 
 
 @functools.cache

@@ -1,11 +1,13 @@
 """The ledger's tables, described once with SQLAlchemy Core types that SQLite and PostgreSQL share.
 
 A table that holds a struct of `dispatcher.jobs` or `dispatcher.ledger` has that struct's fields as columns, in the
-same order. Ids are time-sorted text, so tables keyed by them are appended to at their end.
+same order. Ids are time-sorted text, so tables keyed by them are appended to at their end. Jobs end in another order
+than they came in: what a result brings is keyed by its log index and appended too, and of what lies among older rows
+it changes the job's own row and the entry of `jobs_queued` and `jobs_deadline`.
 
 Invariants the constraints hold:
-- at most one result and one credit per job (primary keys);
-- one log entry per result and one result per log entry (unique `log_index`);
+- one log entry per result and one result per log entry (`log_index`), at most one credit per result (primary keys);
+- at most one result per job: the job names it (`result_index`), and is given one while it is queued, locked;
 - one transaction per purpose that is not expired (partial unique index);
 - one checkpoint per size (primary key), one per anchor sequence (unique);
 - one end per lease of a job (primary key);
@@ -61,7 +63,16 @@ api_keys = Table(
     Column("mac", LargeBinary, nullable=False, unique=True),
     Column("created_ms", BigInteger, nullable=False),
     Column("revoked_ms", BigInteger),
+    Column("expires_ms", BigInteger),
+    Column("purpose", _TEXT),
+    Column("rate_per_minute", BigInteger),
+    Column("max_concurrency", BigInteger),
+    Column("daily_credits", BigInteger),
+    Column("rotated_to", _ID),
+    Column("last_used_ms", BigInteger),
+    Column("scopes", _TEXT),
 )
+Index("api_keys_team", api_keys.c.team_id, api_keys.c.key_id)
 
 batches = Table(
     "batches",
@@ -74,6 +85,9 @@ batches = Table(
     Column("created_ms", BigInteger, nullable=False),
     Column("cancelled_ms", BigInteger),
     Column("retain_ms", BigInteger),
+    Column("key_id", _ID),
+    Column("budget_credits", BigInteger),
+    Column("key_window", BigInteger),
     sqlite_with_rowid=False,
 )
 
@@ -127,6 +141,7 @@ jobs = Table(
     Column("dropped", _TEXT),
     Column("content_deleted_ms", BigInteger),
     Column("content_until_ms", BigInteger),
+    Column("result_index", _ROW_NUMBER),
     UniqueConstraint("batch_id", "position"),
     sqlite_with_rowid=False,
 )
@@ -142,7 +157,6 @@ _partial_index("jobs_deadline", "state = 'queued'", jobs.c.deadline_ms)
 _partial_index("jobs_fetched", "state = 'fetched'", jobs.c.job_id)
 _partial_index("jobs_content", "content_until_ms IS NOT NULL AND content_deleted_ms IS NULL", jobs.c.content_until_ms)
 _partial_index("jobs_document", "document_hash IS NOT NULL", jobs.c.document_hash)
-Index("jobs_updated", jobs.c.updated_ms)
 
 open_batches = Table(
     "open_batches",
@@ -182,16 +196,16 @@ appended_entries = Table(
 results = Table(
     "results",
     metadata,
-    Column("job_id", _ID, ForeignKey("jobs.job_id"), primary_key=True),
+    Column("job_id", _ID, nullable=False),
     Column("node_key", _TEXT, nullable=False),
     Column("body_hash", _HASH, nullable=False),
     Column("body_bytes", BigInteger, nullable=False),
     Column("wire_bytes", BigInteger, nullable=False),
     Column("robots_hash", _HASH),
     Column("stored_ms", BigInteger, nullable=False),
-    Column("log_index", _ROW_NUMBER, ForeignKey("log_entries.log_index"), nullable=False, unique=True),
-    sqlite_with_rowid=False,
+    Column("log_index", _ROW_NUMBER, ForeignKey("log_entries.log_index"), primary_key=True, autoincrement=False),
 )
+"""Found by `jobs.result_index`: a key of job ids would be written to in the order in which jobs end."""
 
 BODY_PREFIX_LENGTH = 12
 BODY_PREFIX = func.substr(results.c.body_hash, literal_column("1"), literal_column(str(BODY_PREFIX_LENGTH)))
@@ -211,7 +225,7 @@ epochs = Table(
 credits = Table(
     "credits",
     metadata,
-    Column("job_id", _ID, ForeignKey("results.job_id"), primary_key=True),
+    Column("job_id", _ID, nullable=False),
     Column("node_key", _TEXT, nullable=False),
     Column("wallet", _TEXT, nullable=False),
     Column("amount", BigInteger, CheckConstraint("amount > 0"), nullable=False),
@@ -219,9 +233,8 @@ credits = Table(
     Column("reason", _TEXT),
     Column("created_ms", BigInteger, nullable=False),
     Column("hold_until_ms", BigInteger, nullable=False),
-    Column("log_index", _ROW_NUMBER, nullable=False),
+    Column("log_index", _ROW_NUMBER, ForeignKey("results.log_index"), primary_key=True, autoincrement=False),
     Column("epoch", _ROW_NUMBER, ForeignKey("epochs.number")),
-    sqlite_with_rowid=False,
 )
 _partial_index("credits_held", "state = 'pending'", credits.c.hold_until_ms)
 _partial_index("credits_free", "state = 'confirmed' AND epoch IS NULL", credits.c.log_index)

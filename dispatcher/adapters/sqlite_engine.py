@@ -15,8 +15,9 @@ from dispatcher.adapters import migrations, sql_tables
 from dispatcher.errors import LedgerError, LedgerFull
 
 BUSY_TIMEOUT_S = 10.0
-WAL_CHECKPOINT_PAGES = 4_000
-"""The write-ahead log is copied into the database after this many pages (16 MB)."""
+WAL_CHECKPOINT_PAGES = 16_000
+"""The write-ahead log is copied into the database after this many pages (64 MB). A page that changed often meanwhile is
+copied once."""
 
 _FULL = frozenset({sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_WRITE, sqlite3.SQLITE_IOERR_SHMSIZE})
 _LOCKED = frozenset({sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED})

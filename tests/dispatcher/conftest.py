@@ -12,6 +12,7 @@ import msgspec
 import pytest
 
 from cleaning.document import Document, Dropped
+from cleaning.wants import NOTHING_MORE, Wants
 from dispatcher.adapters.memory_bus import MemoryBus, MemoryHub
 from dispatcher.adapters.memory_objects import MemoryObjects
 from dispatcher.adapters.memory_presence import MemoryPresence
@@ -180,7 +181,9 @@ class PlayedNode:
 class NoCleaner:
     """Cleans nothing: these rooms keep a list of what they would have cleaned."""
 
-    async def clean(self, body: bytes, *, url: str, content_type: str | None) -> Document | Dropped:
+    async def clean(
+        self, body: bytes, *, url: str, content_type: str | None, wants: Wants = NOTHING_MORE
+    ) -> Document | Dropped:
         raise AssertionError("nothing is cleaned here")
 
 

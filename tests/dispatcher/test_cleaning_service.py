@@ -7,12 +7,14 @@ import pytest
 from cleaning.document import Document, Dropped
 from cleaning.errors import WorkerStartFailed
 from cleaning.pipeline import to_document
+from cleaning.wants import NOTHING_MORE, Wants
 from dispatcher.adapters.memory_objects import MemoryObjects
 from dispatcher.batch_events import BatchEvents
-from dispatcher.cleaning_service import LEFT_MS, CleaningService, load_document
+from dispatcher.cleaning_service import LEFT_MS, CleaningService
 from dispatcher.errors import LedgerError, LedgerFull, ObjectError
 from dispatcher.jobs import Job, JobState, record_of
 from dispatcher.objects import ObjectStore
+from dispatcher.page_bodies import load_document
 from dispatcher.settlement import BODY, FetchedPage, body_name
 from tests.dispatcher.conftest import PAGE, Faults, Room, breaking
 
@@ -23,11 +25,13 @@ class OwnProcess:
     def __init__(self, failing: int = 0) -> None:
         self.failing = failing
 
-    async def clean(self, body: bytes, *, url: str, content_type: str | None) -> Document | Dropped:
+    async def clean(
+        self, body: bytes, *, url: str, content_type: str | None, wants: Wants = NOTHING_MORE
+    ) -> Document | Dropped:
         if self.failing:
             self.failing -= 1
             raise WorkerStartFailed("no worker on purpose")
-        return to_document(body, url=url, content_type=content_type)
+        return to_document(body, url=url, content_type=content_type, wants=wants)
 
 
 def service(

@@ -181,6 +181,19 @@ async def test_a_result_ends_the_job_and_is_cleaned(room: Room) -> None:
     assert (node.session.in_flight, await room.queue.size()) == ({}, 0)
 
 
+async def test_a_page_without_a_byte_completes_its_job_and_is_not_cleaned(room: Room) -> None:
+    node = room.connect()
+    job, node_job, job_hash = await room.begin(node)
+    statement = node.record(node_job, job_hash, b"")
+    await room.exchange.on_result(node.session, statement, memoryview(b""))
+    assert (last_outcome(node), room.fetched) == ("stored", [])
+    assert (node.session.in_flight, await room.queue.size()) == ({}, 0)
+    ended = await room.job(job)
+    assert (ended.state, ended.dropped, ended.document_hash) == (JobState.COMPLETED, "empty_body", None)
+    await room.exchange.on_result(node.session, statement, memoryview(b""))
+    assert (last_outcome(node), room.fetched) == ("duplicate", [])
+
+
 async def test_a_rejected_result_is_an_attempt_and_goes_elsewhere(room: Room) -> None:
     first = room.connect(5)
     job, node_job, job_hash = await room.begin(first)

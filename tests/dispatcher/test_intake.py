@@ -1,7 +1,6 @@
 """Labs at the front desk: accepted is accepted, others' ids do not exist, cancelled is stopped everywhere."""
 
 import asyncio
-from pathlib import Path
 
 import msgspec
 import pytest
@@ -10,7 +9,6 @@ from dispatcher.api_keys import RANDOM_BYTES, key_mac, make_key
 from dispatcher.errors import FrontierError, IdempotencyConflict, LedgerFull, NotFound, Unauthorized
 from dispatcher.intake import Intake
 from dispatcher.jobs import ApiKey, Batch, JobState
-from dispatcher.lab_service import DatasetJob
 from dispatcher.scrape_request import ScrapeRequest, decode_batch
 from protocol.messages import Cancel
 from tests.dispatcher.conftest import PAGE, START_MS, Room
@@ -18,26 +16,8 @@ from tests.dispatcher.conftest import PAGE, START_MS, Room
 SECRET = b"s" * 32
 
 
-class NoDatasets:
-    """Knows one dataset, of the batch it was started for."""
-
-    def __init__(self) -> None:
-        self.known: dict[str, DatasetJob] = {}
-
-    async def start(self, batch: Batch) -> DatasetJob:
-        job = DatasetJob(dataset_id=f"of {batch.batch_id}", batch_id=batch.batch_id, state="completed")
-        self.known[job.dataset_id] = job
-        return job
-
-    async def find(self, dataset_id: str) -> DatasetJob | None:
-        return self.known.get(dataset_id)
-
-    async def file(self, dataset_id: str, name: str) -> Path | None:
-        return Path("/data") / name if name == "data.jsonl" else None
-
-
 def intake_of(room: Room) -> Intake:
-    return room.core.intake(NoDatasets(), key_secret=SECRET)
+    return room.core.intake(key_secret=SECRET)
 
 
 def request(*urls: str) -> ScrapeRequest:
@@ -144,28 +124,14 @@ async def test_a_node_that_does_not_listen_delays_no_cancel_of_others(room: Room
 async def test_what_belongs_to_another_team_does_not_exist(room: Room) -> None:
     intake = intake_of(room)
     batch = await submit(intake)
-    dataset = await intake.build_dataset("team", batch.batch_id)
-    for team, batch_id, dataset_id in (
-        ("other", batch.batch_id, dataset.dataset_id),
-        ("team", room.new_id(), "of nothing"),
-        ("team", "", ""),
-    ):
+    for team, batch_id in (("other", batch.batch_id), ("team", room.new_id()), ("team", "")):
         with pytest.raises(NotFound):
             await intake.status(team, batch_id, from_position=0, limit=1)
         with pytest.raises(NotFound):
             await intake.cancel(team, batch_id)
         with pytest.raises(NotFound):
             await intake.errors(team, batch_id)
-        with pytest.raises(NotFound):
-            await intake.build_dataset(team, batch_id)
-        with pytest.raises(NotFound):
-            await intake.dataset(team, dataset_id)
-        with pytest.raises(NotFound):
-            await intake.dataset_file(team, dataset_id, "data.jsonl")
     assert (await room.truth.counts(batch.batch_id)).cancelled == 0
-    assert (await intake.dataset_file("team", dataset.dataset_id, "data.jsonl")).name == "data.jsonl"
-    with pytest.raises(NotFound):
-        await intake.dataset_file("team", dataset.dataset_id, "../ledger.sqlite3")
 
 
 async def test_errors_lists_what_ended_badly_over_many_pages(room: Room, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -192,9 +158,9 @@ async def test_keys_are_known_until_revoked(room: Room) -> None:
             created_ms=1,
         )
         await room.truth.add_key(stored)
-    assert [await intake.team_of(key.text) for key in keys] == ["team 0", "team 1"]
+    assert [(await intake.caller_of(key.text)).team_id for key in keys] == ["team 0", "team 1"]
     await room.truth.revoke_key("k0", 2)
     for bearer in (keys[0].text, keys[1].text[:-1] + "A", keys[1].prefix, "", "mw_", "Bearer x", "\udcff", "é" * 60):
         with pytest.raises(Unauthorized):
-            await intake.team_of(bearer)
-    assert await intake.team_of(keys[1].text) == "team 1"
+            await intake.caller_of(bearer)
+    assert (await intake.caller_of(keys[1].text)).team_id == "team 1"

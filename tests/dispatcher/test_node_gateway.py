@@ -157,7 +157,7 @@ async def test_somebody_who_says_nothing_is_let_go(gateway: Gateway, monkeypatch
 
 
 async def test_a_node_that_falls_silent_is_let_go(gateway: Gateway, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("protocol.limits.SILENCE_LIMIT_MS", 200)
+    monkeypatch.setattr("protocol.limits.SILENCE_LIMIT_MS", 1_500)
     socket = await gateway.join()
     assert await said(socket) is None
     await until(lambda: gateway.room.nodes.all() == [])

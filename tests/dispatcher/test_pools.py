@@ -13,7 +13,6 @@ from dispatcher.scrape_request import ScrapeRequest, decode_batch
 from protocol.messages import Availability, FailureCode
 from tests.dispatcher.conftest import START_MS, Room, until
 from tests.dispatcher.test_exchange import failure, refuse
-from tests.dispatcher.test_intake import NoDatasets
 
 
 def hosts(number: int, word: str = "s") -> list[str]:
@@ -164,7 +163,7 @@ async def test_a_lease_that_was_lost_at_the_gate_is_let_go(room: Room, monkeypat
 
 async def test_a_job_that_used_up_its_attempts_is_a_dead_letter_of_its_team_alone(room: Room) -> None:
     node = room.connect()
-    intake = room.core.intake(NoDatasets(), key_secret=b"s" * 32)
+    intake = room.core.intake(key_secret=b"s" * 32)
     job, node_job, _ = await room.begin(node)
     for _ in range(retry_policy.MAX_ATTEMPTS):
         await room.exchange.on_message(node.session, failure(node_job, FailureCode.TIMEOUT))
@@ -180,7 +179,7 @@ async def test_a_job_that_used_up_its_attempts_is_a_dead_letter_of_its_team_alon
 async def test_a_labs_country_team_and_deadline_reach_the_frontier(room: Room, monkeypatch: pytest.MonkeyPatch) -> None:
     decoded = decode_batch(b'{"urls": ["https://a.example/"], "location": {"country": "de"}}')
     assert isinstance(decoded, ScrapeRequest)
-    intake = room.core.intake(NoDatasets(), key_secret=b"s" * 32)
+    intake = room.core.intake(key_secret=b"s" * 32)
     added: list[FrontierJob] = []
     add = room.queue.add
 

@@ -8,9 +8,9 @@ import msgspec
 import pytest
 
 from dispatcher.adapters.sql_ledger import SqlLedger
-from dispatcher.cleaning_service import load_body
 from dispatcher.errors import LedgerFull, ObjectError
 from dispatcher.jobs import JobState, record_of
+from dispatcher.page_bodies import load_body
 from protocol import limits
 from protocol.errors import BadSignature, NotForMe, WrongKind
 from protocol.messages import Ack

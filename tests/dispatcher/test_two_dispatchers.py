@@ -16,7 +16,7 @@ from protocol import limits
 from protocol.messages import Cancel, Failure, FailureCode, Hop, RefusalCode, Refuse
 from tests.dispatcher.conftest import PAGE, PlayedNode, Room, until
 from tests.dispatcher.test_exchange import last_outcome, verdict
-from tests.dispatcher.test_intake import NoDatasets, request
+from tests.dispatcher.test_intake import request
 
 LATE_MS = limits.JOB_TIMEOUT_MS + ANSWER_MARGIN_MS
 
@@ -202,7 +202,7 @@ async def test_cancelling_at_one_dispatcher_reaches_the_nodes_of_another(rooms: 
     one, two = rooms
     here, there = await open_session(one, 5), await open_session(two, 6)
     one.nodes.set_window(here.session, 1, "")
-    intake = one.core.intake(NoDatasets(), key_secret=b"s" * 32)
+    intake = one.core.intake(key_secret=b"s" * 32)
     batch = await intake.submit(
         "team", request(*(f"https://s{n}.example/" for n in range(4))), idempotency_key=None, request_hash=""
     )
@@ -223,7 +223,7 @@ async def test_cancelling_at_one_dispatcher_reaches_the_nodes_of_another(rooms: 
 
 async def test_who_waits_at_another_dispatcher_is_woken(rooms: tuple[Room, Room]) -> None:
     one, two = rooms
-    intake = two.core.intake(NoDatasets(), key_secret=b"s" * 32)
+    intake = two.core.intake(key_secret=b"s" * 32)
     batch = await intake.submit("team", request("https://a.example/"), idempotency_key=None, request_hash="")
     waiting = asyncio.ensure_future(intake.wait(batch.batch_id, timeout_ms=5_000))
     await asyncio.sleep(0.02)
@@ -239,7 +239,7 @@ async def test_a_batch_taken_in_here_is_leased_there_at_once(rooms: tuple[Room, 
     node = await open_session(two)
     running = asyncio.ensure_future(two.scheduler.run())
     await asyncio.sleep(0.05)
-    intake = one.core.intake(NoDatasets(), key_secret=b"s" * 32)
+    intake = one.core.intake(key_secret=b"s" * 32)
     began = asyncio.get_running_loop().time()
     await intake.submit("team", request("https://a.example/"), idempotency_key=None, request_hash="")
     await until(lambda: len(node.link.jobs) == 1)
@@ -275,7 +275,7 @@ async def test_a_job_whose_dispatchers_die_again_and_again_ends(rooms: tuple[Roo
         one.clock.pass_ms(10_000)
         await two.keep_house()
     assert ((await one.job(job)).state, (await one.job(job)).reason) == (JobState.FAILED, "lease_expired")
-    [letter] = await two.core.intake(NoDatasets(), key_secret=b"s" * 32).dead_letters("team")
+    [letter] = await two.core.intake(key_secret=b"s" * 32).dead_letters("team")
     assert (letter.job_id, letter.detail != "") == (job.job_id, True)
 
 
@@ -308,7 +308,7 @@ async def test_a_batch_that_could_not_be_queued_is_said_again_when_the_frontier_
 ) -> None:
     one, two = rooms
     await two.keep_house()
-    intake = one.core.intake(NoDatasets(), key_secret=b"s" * 32)
+    intake = one.core.intake(key_secret=b"s" * 32)
     one.frontier_faults.methods["add"] = 1
     one.frontier_faults.error = FrontierError
     for url in ("https://a.example/", "https://b.example/"):

@@ -19,7 +19,7 @@ class Gateways(Up):
 
     def __init__(self, folder: Path, *, sites: list[str]) -> None:
         super().__init__(folder, nodes=3, sites=sites, env={"MEADOW_DRAIN_MS": "3000"})
-        self._arguments += ["--gateways", "2"]
+        self.arguments += ["--gateways", "2"]
 
     def dispatchers(self) -> set[int]:
         """The processes of its dispatchers."""

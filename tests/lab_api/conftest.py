@@ -16,21 +16,22 @@ from aiohttp import ClientSession, web
 from aiohttp.test_utils import TestClient, TestServer
 
 from cleaning.document import Document, Link, StructuredData
+from dispatcher.adapters.dataset_api import DatasetApi
 from dispatcher.adapters.lab_api import LabApi, make_lab_app
 from dispatcher.adapters.sql_ledger import SqlLedger
 from dispatcher.adapters.system_clock import new_id, now_ms
 from dispatcher.batch_events import BatchEvents
-from dispatcher.errors import Conflict, LedgerError, LedgerFull, NotFound, TooManyRequests, Unauthorized
-from dispatcher.jobs import Batch, Job, JobState, record_of
-from dispatcher.lab_documents import page_content
-from dispatcher.lab_service import BatchPage, DatasetFile, DatasetJob
+from dispatcher.callers import Caller
+from dispatcher.errors import LedgerError, LedgerFull, NotFound, TooManyRequests, Unauthorized
+from dispatcher.jobs import Batch, Job, JobState
+from dispatcher.lab_service import BatchPage
 from dispatcher.ledger import NewResult
 from dispatcher.scrape_request import ScrapeRequest
-from protocol.dataset import RowProvenance, content_hash, row_leaf, with_provenance
 from protocol.job import Purpose
-from protocol.keys import SigningKey, to_base64url
+from protocol.keys import SigningKey
 from protocol.record import Record
 from protocol.statements import Kind, sign
+from tests.lab_api.played_datasets import PlayedDatasets
 from tests.stores import opened_ledger
 
 LOG_ORIGIN = "log.example/test"
@@ -57,13 +58,12 @@ class LedgerLabs:
     """LabService over a ledger: labs' jobs are settled by `settle` as soon as they are accepted."""
 
     def __init__(self, ledger: SqlLedger, folder: Path) -> None:
-        self.ledger, self._folder = ledger, folder
+        self.ledger, self.folder = ledger, folder
         self.events = BatchEvents()
         self.node = SigningKey(secrets.token_bytes(32))
         self.documents: dict[str, Document] = {}
         self.submitted: list[ScrapeRequest] = []
         self.released = asyncio.Event()
-        self.datasets: dict[str, DatasetJob] = {}
         self.tamper = False
         self.dataset_name = "data.jsonl"
         self._tasks: set[asyncio.Task[None]] = set()
@@ -73,13 +73,19 @@ class LedgerLabs:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
-    async def team_of(self, bearer: str) -> str:
+    async def caller_of(self, bearer: str) -> Caller:
         if bearer not in KEYS:
             raise Unauthorized("this API key is not known here")
-        return KEYS[bearer]
+        return Caller(team_id=KEYS[bearer], key_id=f"key of {KEYS[bearer]}")
 
     async def submit(
-        self, team_id: str, request: ScrapeRequest, *, idempotency_key: str | None, request_hash: str
+        self,
+        team_id: str,
+        request: ScrapeRequest,
+        *,
+        idempotency_key: str | None,
+        request_hash: str,
+        caller: Caller | None = None,
     ) -> Batch:
         for url in request.urls:
             if "/full" in url.href:
@@ -114,6 +120,17 @@ class LedgerLabs:
             task = asyncio.create_task(self._settle_all(jobs, request.options.purpose))
             self._tasks.add(task)
         return stored
+
+    async def extend(
+        self,
+        team_id: str,
+        request: ScrapeRequest,
+        *,
+        idempotency_key: str | None,
+        request_hash: str,
+        caller: Caller | None = None,
+    ) -> Batch:
+        raise NotFound(f"no batch {request.append_to}")
 
     async def _settle_all(self, jobs: list[Job], purpose: Purpose) -> None:
         for job in jobs:
@@ -223,51 +240,6 @@ class LedgerLabs:
         jobs = await self.ledger.jobs_of(batch_id, limit=1_000)
         return [job for job in jobs if job.state in {JobState.REFUSED, JobState.FAILED}]
 
-    async def build_dataset(self, team_id: str, batch_id: str) -> DatasetJob:
-        await self._batch(team_id, batch_id)
-        counts = await self.ledger.counts(batch_id)
-        if counts.ended < counts.total:
-            raise Conflict(f"the batch {batch_id} is not finished")
-        dataset = DatasetJob(dataset_id=new_id(), batch_id=batch_id, state="building")
-        self.datasets[dataset.dataset_id] = dataset
-        return dataset
-
-    async def dataset(self, team_id: str, dataset_id: str) -> DatasetJob:
-        dataset = self.datasets.get(dataset_id)
-        if dataset is None:
-            raise NotFound(f"no dataset {dataset_id}")
-        await self._batch(team_id, dataset.batch_id)
-        if dataset.state == "building":
-            dataset = self.datasets[dataset_id] = await self._build(team_id, dataset)
-        return dataset
-
-    async def _build(self, team_id: str, dataset: DatasetJob) -> DatasetJob:
-        page = await self.status(team_id, dataset.batch_id, from_position=0, limit=1_000)
-        lines: list[bytes] = []
-        for job in page.jobs:
-            if job.job_id in page.documents:
-                result = page.results[job.job_id]
-                content = page_content(page.documents[job.job_id], record_of(result))
-                provenance = RowProvenance(
-                    content_hash=content_hash(content),
-                    record=to_base64url(result.record),
-                    log_origin=LOG_ORIGIN,
-                    log_index=result.log_index,
-                    integrity="direct",
-                )
-                lines.append(row_leaf(with_provenance(content, provenance)) + b"\n")
-        if not lines:
-            return msgspec.structs.replace(dataset, state="failed", error="no page became a row")
-        data = b"".join(lines)
-        path = self._folder / f"{dataset.dataset_id}-{Path(self.dataset_name).name}"
-        path.write_bytes(data + (b"x" if self.tamper else b""))
-        file = DatasetFile(self.dataset_name, len(data), hashlib.sha256(data).hexdigest())
-        dropped = {"not_completed": len(page.jobs) - len(lines)} if len(lines) < len(page.jobs) else {}
-        return msgspec.structs.replace(dataset, state="completed", rows=len(lines), dropped=dropped, files=(file,))
-
-    async def dataset_file(self, team_id: str, dataset_id: str, name: str) -> Path:
-        return self._folder / f"{dataset_id}-{name}"
-
 
 class Lab:
     """A lab's side: requests with its key. `post` and `get` return status, decoded body and headers."""
@@ -337,6 +309,7 @@ async def labs(tmp_path: Path) -> AsyncIterator[LedgerLabs]:
 @pytest.fixture
 async def client(labs: LedgerLabs) -> AsyncIterator[TestClient[web.Request, web.Application]]:
     app = make_lab_app(LabApi(labs, log_origin=LOG_ORIGIN))
+    app.add_routes(DatasetApi(labs, PlayedDatasets(labs, labs.folder), log_origin=LOG_ORIGIN).routes())
     async with TestClient(TestServer(app)) as started:
         yield started
 

@@ -28,6 +28,8 @@ DAMAGES = [
     ("INSERT INTO log_entries VALUES (5, '')", "one result or one appended statement"),
     ("DELETE FROM results WHERE log_index = 1", "exactly when it is fetched or completed"),
     ("UPDATE jobs SET state = 'queued' WHERE position = 0", "exactly when it is fetched or completed"),
+    ("UPDATE jobs SET result_index = NULL WHERE position = 0", "exactly when it is fetched or completed"),
+    ("UPDATE jobs SET result_index = 1 WHERE position = 0", "the one that its job names"),
     ("UPDATE credits SET node_key = 'x' WHERE log_index = 0", "a result of the same node"),
     ("UPDATE credits SET amount = 11 WHERE log_index = 3", "credits are conserved"),
     ("UPDATE credits SET state = 'pending' WHERE log_index = 3", "credits are conserved"),
@@ -125,7 +127,6 @@ async def test_a_file_that_is_not_whole_is_named(ledger_path: Path, rows: Rows) 
             "SELECT * FROM jobs WHERE state = 'queued' AND deadline_ms <= 5 ORDER BY deadline_ms LIMIT 9",
             "jobs_deadline",
         ),
-        ("SELECT * FROM jobs ORDER BY updated_ms DESC, job_id DESC LIMIT 9", "jobs_updated"),
         (
             "SELECT job_id FROM credits WHERE state = 'pending' AND hold_until_ms <= 5 ORDER BY hold_until_ms",
             "credits_held",

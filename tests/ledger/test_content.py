@@ -54,6 +54,17 @@ async def test_a_teams_retention_holds_from_the_next_submission_on(ledger: Ledge
     assert stored.retain_ms is None
 
 
+async def test_content_that_is_dropped_at_once_expires_from_then_on(ledger: Ledger, rows: Rows) -> None:
+    batch = msgspec.structs.replace(rows.batch(), retain_ms=100)
+    jobs = rows.jobs(batch, 1)
+    await ledger.submit(batch, jobs)
+    result, name = page(rows, jobs[0], b"")
+    await ledger.store_result(msgspec.structs.replace(result, dropped="empty_body"))
+    assert await ledger.expired_content(result.stored_ms + 99) == []
+    ref = ContentRef(job_id=jobs[0].job_id, body_name=name, document_name=None)
+    assert await ledger.expired_content(result.stored_ms + 100) == [ref]
+
+
 async def test_content_expires_after_its_job_ended_and_is_forgotten_once(ledger: Ledger, rows: Rows) -> None:
     batch = msgspec.structs.replace(rows.batch(), retain_ms=100)
     jobs = rows.jobs(batch, 4)

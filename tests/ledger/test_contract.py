@@ -136,6 +136,25 @@ async def test_a_reward_of_nothing_makes_no_credit(ledger: Ledger, rows: Rows) -
     assert await ledger.credit_total() == NodeTotals(results=1, pending=0, confirmed=0, void=0, paid=0)
 
 
+async def test_a_page_that_is_dropped_at_once_completes_its_job_with_its_result(ledger: Ledger, rows: Rows) -> None:
+    batch = rows.batch()
+    jobs = rows.jobs(batch, 3)
+    await ledger.submit(batch, jobs)
+    empty = [msgspec.structs.replace(rows.result(job.job_id), dropped="empty_body") for job in jobs[:2]]
+    stored = await asyncio.gather(*map(ledger.store_result, [*empty, rows.result(jobs[2].job_id)]))
+    assert {settlement.outcome for settlement in stored} == {"stored"}
+    assert (await ledger.store_result(empty[0])).outcome == "duplicate"
+    ended = await ledger.jobs_of(batch.batch_id)
+    assert [(job.state, job.dropped, job.document_hash) for job in ended] == [
+        (JobState.COMPLETED, "empty_body", None),
+        (JobState.COMPLETED, "empty_body", None),
+        (JobState.FETCHED, None, None),
+    ]
+    assert await ledger.counts(batch.batch_id) == BatchCounts(fetched=1, completed=2)
+    assert not await ledger.complete(jobs[0].job_id, document_hash="d" * 64, dropped=None, now_ms=NOW_MS + 9)
+    assert [job.job_id for job in await ledger.fetched()] == [jobs[2].job_id]
+
+
 async def test_jobs_end_once_and_only_along_the_transition_table(ledger: Ledger, rows: Rows) -> None:
     batch, (first, second, third) = await submitted(ledger, rows, 3)
     assert not await ledger.complete(first.job_id, document_hash="d" * 64, dropped=None, now_ms=NOW_MS + 2)

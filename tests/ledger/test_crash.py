@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from dispatcher.adapters.sql_audit import broken_invariants
-from dispatcher.adapters.sql_ledger import SqlLedger, add_key_directly, open_sqlite_ledger
+from dispatcher.adapters.sql_ledger import SqlLedger, open_beside, open_sqlite_ledger
 from dispatcher.errors import LedgerError, SetupError
+from dispatcher.jobs import ApiKey
 
 if TYPE_CHECKING:
     from tests.ledger.conftest import Rows
@@ -114,21 +115,30 @@ async def test_one_process_opens_a_ledger_once(sqlite_ledger: SqlLedger, ledger_
         await open_sqlite_ledger(ledger_path)
 
 
+async def add_beside(path: Path, key: ApiKey) -> None:
+    """Add a key as an operator's command does."""
+    ledger = await open_beside(f"sqlite:///{path}")
+    try:
+        await ledger.add_key(key)
+    finally:
+        await ledger.close()
+
+
 async def test_another_process_adds_a_key_while_the_dispatcher_writes(
     ledger_path: Path, tmp_path: Path, rows: Rows
 ) -> None:
     key, first = rows.key(), rows.key()
     ledger_path.parent.mkdir()
-    add_key_directly(ledger_path, first)
+    await add_beside(ledger_path, first)
     output = tmp_path / "said"
     process = start_writing(ledger_path, 1, output)
     try:
         while output.stat().st_size < 500:
             assert process.poll() is None
             await asyncio.sleep(0.01)
-        await asyncio.to_thread(add_key_directly, ledger_path, key)
+        await add_beside(ledger_path, key)
         with pytest.raises(LedgerError, match="refused a write"):
-            add_key_directly(ledger_path, key)
+            await add_beside(ledger_path, key)
         size = output.stat().st_size
         while output.stat().st_size == size:
             assert process.poll() is None

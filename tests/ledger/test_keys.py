@@ -61,7 +61,8 @@ def test_only_the_same_key_under_the_same_secret_matches(rows: Rows) -> None:
     assert matching_key(SECRET, new.text, []) is None
     assert matching_key(OTHER_SECRET, new.text, [stored]) is None
     assert matching_key(SECRET, new.text[:-1] + "A", [stored]) is None
-    assert matching_key(SECRET, new.text, [msgspec.structs.replace(stored, revoked_ms=1)]) is None
+    ended = msgspec.structs.replace(stored, revoked_ms=1)
+    assert matching_key(SECRET, new.text, [ended]) == ended
 
 
 def test_a_secret_is_made_once_and_for_its_owner_alone(tmp_path: Path) -> None:

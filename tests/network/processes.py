@@ -25,7 +25,7 @@ from tests.faults.soundness import LedgerView, PostgresView, View
 from tests.stores import network_stores
 
 ROOT = Path(__file__).parents[2]
-UP_S = 40.0
+UP_S = 90.0
 STOP_S = 30.0
 GONE_S = 20.0
 _TERMINAL = ("completed", "failed", "cancelled")
@@ -33,7 +33,7 @@ _TERMINAL = ("completed", "failed", "cancelled")
 Found = TypeVar("Found")
 
 
-def until(what: str, attempt: Callable[[], Found | None], *, timeout_s: float = 20.0, poll_s: float = 0.05) -> Found:
+def until(what: str, attempt: Callable[[], Found | None], *, timeout_s: float = 60.0, poll_s: float = 0.05) -> Found:
     """Return the first true answer of `attempt`; AssertionError names `what` where there is none in time."""
     deadline = time.monotonic() + timeout_s
     while True:
@@ -87,10 +87,10 @@ class Up:
         self.stores = {} if own_stores else stores.enter_context(network_stores())
         weakref.finalize(self, stores.close)
         self.env = environment(self._state_dir, {**self.stores, **(env or {})})
-        self._arguments = ["up", "--data", str(self.data), "--port", str(port), "--nodes", str(nodes)]
-        self._arguments += ["--ready-file", str(self.ready_file)]
+        self.arguments = ["up", "--data", str(self.data), "--port", str(port), "--nodes", str(nodes)]
+        self.arguments += ["--ready-file", str(self.ready_file)]
         for site in sites:
-            self._arguments += ["--allow-test-site", site]
+            self.arguments += ["--allow-test-site", site]
         self.process: subprocess.Popen[bytes] | None = None
         self._ready: ReadyInfo | None = None
 
@@ -100,7 +100,7 @@ class Up:
         self.ready_file.unlink(missing_ok=True)
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
-                self._wrap([sys.executable, "-m", "dispatcher.cli", *self._arguments]),
+                self._wrap([sys.executable, "-m", "dispatcher.cli", *self.arguments]),
                 cwd=ROOT,
                 env=self.env,
                 stdin=subprocess.DEVNULL,
@@ -204,9 +204,17 @@ class Up:
 
 
 class Node:
-    """A `meadow-node run` that belongs to no `meadow up`."""
+    """A `meadow-node run` that belongs to no `meadow up`. `module` is the one that is run."""
 
-    def __init__(self, folder: Path, dispatcher: str, *, sites: Sequence[str] = (), max_concurrent: int = 4) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        dispatcher: str,
+        *,
+        sites: Sequence[str] = (),
+        max_concurrent: int = 4,
+        module: str = "node_agent.cli",
+    ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.folder, self.log = folder, folder.with_suffix(".log")
         self._env = environment(folder / "state")
@@ -216,7 +224,7 @@ class Node:
             arguments += ["--allow-test-site", site]
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "node_agent.cli", *arguments],
+                [sys.executable, "-m", module, *arguments],
                 cwd=ROOT,
                 env=self._env,
                 stdin=subprocess.DEVNULL,

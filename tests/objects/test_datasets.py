@@ -16,9 +16,8 @@ from dispatcher.adapters import obstore_client, obstore_datasets
 from dispatcher.adapters.folder_datasets import FolderDatasets
 from dispatcher.adapters.obstore_client import open_bucket
 from dispatcher.adapters.obstore_datasets import ObstoreDatasets
-from dispatcher.dataset_store import BuildState, DatasetStore
+from dispatcher.dataset_store import DatasetStore
 from dispatcher.errors import ObjectError
-from dispatcher.lab_service import DatasetJob
 from protocol.dataset import Manifest, ManifestFile
 from protocol.ids import uuid7
 from tests.objects.s3_server import Bucket
@@ -80,15 +79,24 @@ async def test_any_dispatcher_serves_what_one_has_built(opened: Callable[[], Dat
         assert await store.manifest(OTHER) is None
 
 
-async def test_where_a_build_stands_is_known_to_all(opened: Callable[[], DatasetStore]) -> None:
+async def test_what_is_removed_is_gone_for_all(opened: Callable[[], DatasetStore]) -> None:
     builder, other = opened(), opened()
-    assert await other.state(DATASET) is None
-    for rows in (0, 7):
-        state = BuildState(
-            dataset=DatasetJob(dataset_id=DATASET, batch_id=OTHER, state="building", rows=rows), updated_ms=rows
-        )
-        await builder.set_state(state)
-        assert await other.state(DATASET) == await builder.state(DATASET) == state
+    await build(builder)
+    await build(builder, OTHER)
+    await other.remove(DATASET)
+    for store in (other, opened()):
+        assert await store.manifest(DATASET) is None
+        assert await store.file(DATASET, FILE) is None
+        assert await store.manifest(OTHER) is not None
+    await other.remove(DATASET)
+    await builder.remove(DATASET)
+    assert await builder.manifest(DATASET) is None
+    # What was never published goes too.
+    folder = builder.folder / DATASET
+    folder.mkdir(parents=True)
+    (folder / FILE.name).write_bytes(ROWS)
+    await builder.remove(DATASET)
+    assert not folder.exists()
 
 
 @pytest.mark.parametrize("dataset_id", ["", ".", "..", "../..", "x" * 50, f"{DATASET}/.", DATASET.upper() + "x"])
@@ -96,7 +104,7 @@ async def test_nothing_but_an_id_is_looked_for(opened: Callable[[], DatasetStore
     store = opened()
     assert await store.manifest(dataset_id) is None
     assert await store.file(dataset_id, FILE) is None
-    assert await store.state(dataset_id) is None
+    await store.remove(dataset_id)
 
 
 async def test_a_damaged_file_is_never_served(bucket: Bucket, tmp_path: Path) -> None:
@@ -112,9 +120,6 @@ async def test_a_damaged_file_is_never_served(bucket: Bucket, tmp_path: Path) ->
     await obstore.put_async(raw, f"datasets/{DATASET}/manifest.json", b"{}")
     with pytest.raises(ObjectError, match=r"manifest.json of dataset .* is damaged"):
         await store.manifest(DATASET)
-    await obstore.put_async(raw, f"datasets/{DATASET}/state.json", b"{}")
-    with pytest.raises(ObjectError, match=r"state of dataset .* is damaged"):
-        await store.state(DATASET)
 
 
 async def test_many_who_ask_at_once_share_one_copy_piece_by_piece(
@@ -166,6 +171,9 @@ async def test_copies_that_nobody_asked_for_in_a_day_make_room(bucket: Bucket, t
     assert sorted(path.name for path in (tmp_path / "disk").iterdir()) == sorted([OTHER, third, "building"])
     path = await store.file(DATASET, FILE)
     assert path is not None and path.read_bytes() == ROWS
+    os.utime(tmp_path / "disk" / OTHER, (day_ago, day_ago))
+    await store.tidy()
+    assert sorted(path.name for path in (tmp_path / "disk").iterdir()) == sorted([DATASET, third, "building"])
 
 
 async def test_another_process_does_not_clear_away_a_build_that_goes_on(tmp_path: Path) -> None:

@@ -12,13 +12,13 @@ from typer.testing import CliRunner
 from cleaning import to_document
 from dispatcher.adapters.memory_objects import MemoryObjects
 from dispatcher.adapters.sql_ledger import SqlLedger, open_sqlite_ledger
-from dispatcher.cleaning_service import DOCUMENT, load_body, load_document
 from dispatcher.cli import app
 from dispatcher.cli_teams import DAY_MS
 from dispatcher.jobs import ZERO_RETENTION_MS, Job, ScrapeOptions, record_of
 from dispatcher.lab_documents import lab_document, status_answer, timestamp
 from dispatcher.lab_service import BatchPage
 from dispatcher.objects import HOLD_MS
+from dispatcher.page_bodies import DOCUMENT, load_body, load_document
 from dispatcher.retention import Retention
 from dispatcher.settlement import BODY
 from tests.ledger.conftest import NOW_MS, Rows

@@ -8,6 +8,7 @@
 -- Tags are those of nodes and subnets that are not to have the job, parted by tabs.
 
 local TAGS_AT_MOST = 16
+local WAITS = byte('W')
 
 -- A record taken apart. `common` is what it has in every state: flow (1-6), order (7-20), age (21-32), host, newline,
 -- tags.
@@ -55,6 +56,12 @@ local function jobs_of(ids)
   return found
 end
 
+-- A token as 16 digits.
+local function token_digits(token)
+  local high = floor(token / 100000000)
+  return format('%08d%08d', high, token - high * 100000000)
+end
+
 -- The record of a leased job, assigned where it has a node.
 local function leased_record(j, expires)
   if j.node then
@@ -72,11 +79,11 @@ local function enqueue(job, common, h, f, not_before, clock)
   touch_pool(pool)
   if not_before > 0 then
     local moment = digits(not_before)
-    put(delayed_w, f.pool_id .. moment .. job, 0)
+    put(delayed_w, f.pool_id .. moment .. job, '0')
     put(jobs_w, job, 'D' .. moment .. common)
     return
   end
-  put(queues_w, h.name .. '|' .. sub(common, 1, 32) .. job, 0)
+  put(queues_w, h.name .. '|' .. sub(common, 1, 32) .. job, '0')
   put(jobs_w, job, 'W' .. common)
   local at = find(h.claims, f.id, 1, true)
   local wanted = sub(common, 7, 7)
@@ -89,10 +96,10 @@ local function enqueue(job, common, h, f, not_before, clock)
     local kind, moment = sub(h.claims, at + 6, at + 6), sub(h.claims, at + 8, at + 20)
     if kind == 'D' then
       unfile(h, f, rank, moment)
-      put(due_w, f.id .. wanted .. moment .. h.name, 0)
+      put(due_w, f.id .. wanted .. moment .. h.name, '0')
     elseif kind == 'L' then
       leave_line(h, f, rank, moment)
-      call('ZADD', QUEUES, 0, h.x .. '|' .. f.id .. wanted .. moment .. h.name)
+      call('ZADD', QUEUES, '0', h.x .. '|' .. f.id .. wanted .. moment .. h.name)
     end
     set_claim(h, f.id, at, kind, wanted, moment)
     if kind == 'L' then
@@ -128,11 +135,11 @@ local function settle_claim(h, f)
   if not wanted then
     drop_claim(h, at)
   elseif kind == 'L' then
-    call('ZADD', QUEUES, 0, h.x .. '|' .. f.id .. wanted .. moment .. h.name)
+    call('ZADD', QUEUES, '0', h.x .. '|' .. f.id .. wanted .. moment .. h.name)
     set_claim(h, f.id, at, 'L', wanted, moment)
   else
     if kind == 'D' then
-      put(due_w, f.id .. wanted .. moment .. h.name, 0)
+      put(due_w, f.id .. wanted .. moment .. h.name, '0')
     end
     set_claim(h, f.id, at, kind, wanted, moment)
   end
@@ -169,10 +176,15 @@ local function read_around(found)
   end
 end
 
+-- A flow has no jobs: its record is kept for a while after the latest time a lease has seen.
+local function note_idle_flow(f)
+  put(idle_w, '/' .. f.id, (tonumber(call('HGET', META, 'c')) or 0) + 60000)
+end
+
 -- Forget jobs for good, leased or queued; `heals`: a leased one was fetched, which halves its host's back-off. Returns
 -- the jobs as they were, false where one is not known.
 local function forget(ids, heals)
-  local found, unsettled, clock = jobs_of(ids), {}, tonumber(call('HGET', META, 'c')) or 0
+  local found, unsettled = jobs_of(ids), {}
   read_around(found)
   for i, job in ipairs(ids) do
     local j = found[i]
@@ -200,7 +212,7 @@ local function forget(ids, heals)
       touch_flow(f)
       note_idle(h)
       if f.n == 0 then
-        put(idle_w, '/' .. f.id, clock + 60000)
+        note_idle_flow(f)
       end
     end
   end

@@ -22,6 +22,8 @@ local token = max(tonumber(meta[1]) or 0, now * 1024 - 1, tonumber(ARGV[9])) + 1
 token = token + (shard - token) % shards
 local pool = pool_named(ARGV[5])
 local leased, hosts, following = {}, {}, {}
+-- Entries of queues that were taken: they are removed with everything else, and not looked for before.
+local taken = {}
 
 local function promote()
   local first, last = '[' .. pool.id, '(' .. pool.id .. digits(now + 1)
@@ -118,8 +120,10 @@ local function take(h, f, d, entry)
   local name, id = h.name, f.id
   -- What was taken before in this call is still in queues, before the job that was seen to follow it.
   local queue = name .. '|' .. id
-  local found = call('ZRANGEBYLEX', QUEUES, '[' .. (following[queue] or queue), '(' .. queue .. '~', 'LIMIT', 0, 2)
-  put(queues_w, found[1], false)
+  local found = call('ZRANGEBYLEX', QUEUES, '[' .. (following[queue] or queue), '(' .. queue .. '~', 'LIMIT', '0', '2')
+  local first, second = found[1], found[2]
+  local number = #leased + 1
+  taken[number] = first
 
   if d then
     local _, _, rank, moment = claim_of(h, id)
@@ -131,11 +135,11 @@ local function take(h, f, d, entry)
   end
   h.a = h.a + 1
   visit(h, now, now)
-  if found[2] and h.d == 0 then
-    following[queue] = found[2]
-  end
-  if found[2] then
-    file(h, f, sub(found[2], #name + 8, #name + 8), now, true)
+  if second then
+    if h.d == 0 then
+      following[queue] = second
+    end
+    file(h, f, sub(second, #name + 8, #name + 8), now, true)
   else
     drop_claim(h, find(h.claims, id, 1, true))
   end
@@ -146,8 +150,8 @@ local function take(h, f, d, entry)
       settle_line(d, f, now)
     end
   end
-  leased[#leased + 1] = sub(found[1], #name + 34)
-  hosts[#leased] = h
+  leased[number] = sub(first, #name + 34)
+  hosts[number] = name
 end
 
 local replies = {}
@@ -177,21 +181,26 @@ if pool then
     end
   end
 
+  local new_records, new_leases = {}, {}
   for i, record in ipairs(records_of(leased)) do
     local job = leased[i]
-    local common = sub(record, sub(record, 1, 1) == 'W' and 2 or 15)
-    put(jobs_w, job, 'L' .. format('%016.0f', token) .. expires .. common)
-    put(leases_w, job, expires)
-    local last = i * 4
-    replies[last - 3], replies[last - 2], replies[last - 1] = job, hosts[i].name, token
+    local common = sub(record, byte(record) == WAITS and 2 or 15)
+    local even = i + i
+    new_records[even - 1], new_records[even] = job, 'L' .. token_digits(token) .. expires .. common
+    new_leases[even - 1], new_leases[even] = expires, job
+    local last = even + even
+    replies[last - 3], replies[last - 2], replies[last - 1] = job, hosts[i], token
     replies[last] = sub(common, find(common, '\n', 33, true) + 1)
     token = token + shards
   end
   if #leased > 0 then
     pool.waiting = pool.waiting - #leased
     touch_pool(pool)
+    send('ZREM', QUEUES, taken)
   end
   commit()
+  send('ZADD', LEASES, new_leases)
+  send('HSET', JOBS, new_records)
 end
 
 if #leased > 0 then

@@ -35,7 +35,7 @@ for i, item in ipairs(cmsgpack.unpack(ARGV[5])) do
       end
       touch_flow(f)
       local common = f.id .. '09999999999999' .. format('%012x', age) .. h.name .. '\n'
-      put(jobs_w, job, 'L' .. format('%016.0f', token) .. expires .. common)
+      put(jobs_w, job, 'L' .. token_digits(token) .. expires .. common)
       put(leases_w, job, expires)
     end
     note_idle(h)

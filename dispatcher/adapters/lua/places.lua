@@ -27,6 +27,9 @@
 local BACK_OFF_FIRST, BACK_OFF_MOST = 5000, 3600000
 local PLACE, NEVER, CROWD, LOOKS = '<dddddi4i4i4i4BB', -1e15, 3, 64
 local WHOLE_PLACE = PLACE .. 'c0c0c0'
+-- Where, in a packed record, leases held, jobs known, flows at the last slot and doublings of the back-off stand, and
+-- what follows the numbers.
+local COUNTS, COUNTS_FROM, COUNTS_TO, TEXT_FROM = '<i4i4i4B', 45, 57, 59
 local MOST_RESERVED = 64
 local NO_MOMENT = '0000000000000'
 local places, touched_places = {}, {}
@@ -229,7 +232,7 @@ local function file(p, f, rank, since, queues)
     return
   end
   local text = digits(moment)
-  put(due_w, f.id .. rank .. text .. p.name, 0)
+  put(due_w, f.id .. rank .. text .. p.name, '0')
   set_claim(p, f.id, at, 'D', rank, text)
   wake(f, moment)
 end
@@ -263,7 +266,7 @@ end
 -- A host that may be visited waits for its domain. Its claim is filed nowhere.
 local function join_line(h, f, rank, moment)
   local at = claim_of(h, f.id)
-  call('ZADD', QUEUES, 0, h.x .. '|' .. f.id .. rank .. moment .. h.name)
+  call('ZADD', QUEUES, '0', h.x .. '|' .. f.id .. rank .. moment .. h.name)
   set_claim(h, f.id, at, 'L', rank, moment)
   settle_line(place_of(h.x), f, nil)
 end

@@ -32,8 +32,8 @@ local DUE, DELAYED, TURNS, LEASES, IDLE, META = KEYS[6], KEYS[7], KEYS[8], KEYS[
 local DELAY, MOST = tonumber(ARGV[1]), tonumber(ARGV[2])
 local DOMAIN_DELAY, DOMAIN_MOST = tonumber(ARGV[3]), tonumber(ARGV[4])
 
-local call, sub, find, format = redis.call, string.sub, string.find, string.format
-local max, min, ceil = math.max, math.min, math.ceil
+local call, sub, find, format, byte = redis.call, string.sub, string.find, string.format, string.byte
+local max, min, ceil, floor = math.max, math.min, math.ceil, math.floor
 
 -- Lua passes at most some 8,000 arguments; even, so that pairs stay together.
 local MOST_ARGUMENTS = 4000

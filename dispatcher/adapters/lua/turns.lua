@@ -77,9 +77,10 @@ end
 
 -- Read the records of flows that are not read yet, in one call.
 local function read_flows(ids)
-  local missing = {}
+  local missing, asked = {}, {}
   for _, id in ipairs(ids) do
-    if not flows[id] then
+    if not flows[id] and not asked[id] then
+      asked[id] = true
       missing[#missing + 1] = id
     end
   end
@@ -122,9 +123,9 @@ local function set_state(f, state, moment)
   end
   f.state, f.moment = state, moment
   if state == 'A' then
-    put(turns_w, f.pool_id .. 'A' .. digits(f.v) .. f.id, 0)
+    put(turns_w, f.pool_id .. 'A' .. digits(f.v) .. f.id, '0')
   elseif state == 'N' then
-    put(turns_w, f.pool_id .. 'N' .. digits(moment) .. f.id, 0)
+    put(turns_w, f.pool_id .. 'N' .. digits(moment) .. f.id, '0')
   end
   touch_flow(f)
 end

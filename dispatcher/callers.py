@@ -1,0 +1,171 @@
+"""Who asks: the team behind an API key, and what this key may do."""
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Final, Protocol
+
+import msgspec
+import structlog
+
+from dispatcher.api_keys import matching_key, parse_prefix
+from dispatcher.errors import Forbidden, KeyExpired, KeyRevoked, RateLimited, StoreError, Unauthorized
+from dispatcher.jobs import ApiKey
+from dispatcher.key_scopes import LAB_SCOPES, Scope
+from dispatcher.rate_limits import Rates, RateStanding
+from dispatcher.telemetry import Telemetry
+from protocol.job import Purpose
+
+NO_ONES_PREFIX: Final = "mw_" + "a" * 12
+"""What is looked up for a key that does not look like one, so that it takes as long as any other."""
+_NOTED_EVERY_MS: Final = 60_000
+_MOST_NOTED: Final = 10_000
+
+_log = structlog.get_logger("callers")
+
+
+class KeyLimits(msgspec.Struct, frozen=True, kw_only=True):
+    """How much one key may ask for; None: no limit of its own.
+
+    `max_concurrency` counts pages that were asked for and have not ended; `daily_credits` credits in a day of UTC.
+    """
+
+    rate_per_minute: int | None = None
+    max_concurrency: int | None = None
+    daily_credits: int | None = None
+
+
+NO_LIMITS: Final = KeyLimits()
+
+
+class Caller(msgspec.Struct, frozen=True, kw_only=True):
+    """The team that asks, with the key it uses. `default_purpose` holds where a request names none;
+    `rate` is where the key stands with this request, None where it has no rate of its own."""
+
+    team_id: str
+    key_id: str
+    scopes: frozenset[Scope] = frozenset(LAB_SCOPES)
+    default_purpose: Purpose | None = None
+    limits: KeyLimits = NO_LIMITS
+    rate: RateStanding | None = None
+
+    def require_any(self, scopes: frozenset[Scope], what: str) -> None:
+        """Raise Forbidden unless the key has one of these scopes, or none is needed; `what` says what was asked."""
+        if not scopes or scopes & self.scopes:
+            return
+        needed = " or ".join(sorted(scopes))
+        has = ", ".join(sorted(self.scopes)) or "none"
+        raise Forbidden(
+            f"{what} takes a key with the scope {needed}; this key has {has}."
+            f" Make one with: meadow key create --scope {min(scopes)}"
+        )
+
+    def require(self, scope: Scope, what: str) -> None:
+        """Raise Forbidden unless the key has this scope."""
+        self.require_any(frozenset({scope}), what)
+
+
+class KnownKeys(Protocol):
+    """The part of the ledger that this needs."""
+
+    async def keys_with_prefix(self, prefix: str) -> list[ApiKey]:
+        """See KeyLedger."""
+        ...
+
+    async def note_key_used(self, key_id: str, now_ms: int) -> None:
+        """See AccountKeyLedger."""
+        ...
+
+
+class RefusedKeys(Protocol):
+    """Is told of keys that were right once and are no more."""
+
+    async def note(self, team_id: str, actor: str, action: str, subject: str, detail: str = "") -> None:
+        """See Auditor."""
+        ...
+
+
+class Callers:
+    """Recognises keys. Nothing but the right whole key learns whether its prefix exists, or that it has ended."""
+
+    def __init__(
+        self,
+        *,
+        keys: KnownKeys,
+        key_secret: bytes,
+        clock: Callable[[], int],
+        rates: Rates,
+        refused: RefusedKeys,
+        telemetry: Telemetry | None = None,
+    ) -> None:
+        self._keys, self._secret, self._clock = keys, key_secret, clock
+        self._rates, self._refused, self._telemetry = rates, refused, telemetry or Telemetry()
+        self._noted: dict[str, int] = {}
+        self._told: dict[str, int] = {}
+
+    async def caller_of(self, bearer: str) -> Caller:
+        """Return who a key belongs to. Raises KeyRevoked and KeyExpired for a key that was one, Unauthorized for
+        anything else; RateLimited where a key asks too fast."""
+        candidates = await self._keys.keys_with_prefix(parse_prefix(bearer) or NO_ONES_PREFIX)
+        key = matching_key(self._secret, bearer, candidates)
+        if key is None:
+            self._telemetry.keys_refused.add("unknown")
+            raise Unauthorized("this API key is not known here; create one with: meadow key create")
+        now_ms = self._clock()
+        if key.revoked_ms is not None:
+            await self._tell_refused(key, "revoked", now_ms)
+            raise KeyRevoked(f"this API key ({key.prefix}) was revoked at {_moment(key.revoked_ms)}; use another one")
+        if key.expires_ms is not None and key.expires_ms <= now_ms:
+            await self._tell_refused(key, "expired", now_ms)
+            how = "it was rotated; use the key that replaced it" if key.rotated_to else "create another one"
+            raise KeyExpired(f"this API key ({key.prefix}) expired at {_moment(key.expires_ms)}; {how}")
+        await self._note(key, now_ms)
+        rate = None
+        if key.rate_per_minute is not None:
+            rate = await self._rates.take(key.key_id, per_minute=key.rate_per_minute, now_ms=now_ms)
+            if not rate.granted:
+                raise RateLimited(
+                    f"this key may make {rate.limit} requests a minute; the next one in {rate.wait_ms / 1000:.1f} s",
+                    retry_after_s=-(-rate.wait_ms // 1000),
+                    standing=rate,
+                )
+        return Caller(
+            team_id=key.team_id,
+            key_id=key.key_id,
+            scopes=frozenset(key.scopes),
+            default_purpose=key.purpose,
+            limits=KeyLimits(
+                rate_per_minute=key.rate_per_minute,
+                max_concurrency=key.max_concurrency,
+                daily_credits=key.daily_credits,
+            ),
+            rate=rate,
+        )
+
+    async def _tell_refused(self, key: ApiKey, why: str, now_ms: int) -> None:
+        """Count a key that is no more; its team's audit log says so once a minute at most."""
+        self._telemetry.keys_refused.add(why)
+        if now_ms - self._told.get(key.key_id, 0) < _NOTED_EVERY_MS:
+            return
+        if len(self._told) >= _MOST_NOTED:
+            self._told.clear()
+        self._told[key.key_id] = now_ms
+        try:
+            await self._refused.note(key.team_id, key.key_id, "key.refused", key.key_id, f"{why}: {key.prefix}")
+        except StoreError as error:
+            _log.warning("refused_key_not_noted", key=key.prefix, error=str(error))
+
+    async def _note(self, key: ApiKey, now_ms: int) -> None:
+        """Note when a key was used, to the minute: once a minute at most."""
+        if now_ms - max(self._noted.get(key.key_id, 0), key.last_used_ms or 0) < _NOTED_EVERY_MS:
+            return
+        if len(self._noted) >= _MOST_NOTED:
+            self._noted.clear()
+        self._noted[key.key_id] = now_ms
+        try:
+            await self._keys.note_key_used(key.key_id, now_ms)
+        except StoreError as error:
+            _log.warning("key_use_not_noted", key=key.prefix, error=str(error))
+
+
+def _moment(time_ms: int) -> str:
+    return datetime.fromtimestamp(time_ms / 1000, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")

@@ -1,0 +1,63 @@
+"""Ledgers on both databases, and batches whose pages end as a test says."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from dispatcher.jobs import Batch
+from dispatcher.ledger import Ledger
+from tests.ledger.conftest import NOW_MS, Rows
+from tests.ledger.databases import KINDS, Database, empty_database
+
+
+@pytest.fixture
+def rows() -> Rows:
+    return Rows()
+
+
+@pytest.fixture(params=KINDS)
+def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Database]:
+    """An empty database of each kind."""
+    with empty_database(request.param, tmp_path / "ledger.sqlite") as made:
+        yield made
+
+
+@pytest.fixture
+async def ledger(database: Database) -> AsyncIterator[Ledger]:
+    """A ledger on each kind of database, whose invariants hold when the test ends."""
+    async with database.ledger() as opened:
+        yield opened
+    assert await database.broken() == []
+
+
+class Work:
+    """Submits batches and ends their pages."""
+
+    def __init__(self, ledger: Ledger, rows: Rows) -> None:
+        self.ledger, self.rows = ledger, rows
+
+    async def submit(self, pages: int, *, key_id: str | None = None, budget: int | None = None) -> Batch:
+        batch = msgspec.structs.replace(self.rows.batch(), key_id=key_id, budget_credits=budget)
+        return await self.ledger.submit(batch, self.rows.jobs(batch, pages))
+
+    async def finish(self, batch: Batch, *, completed: int = 0, refused: int = 0, failed: int = 0) -> None:
+        """End queued pages of a batch, in the order of their positions; the rest is cancelled if any is left."""
+        jobs = [job for job in await self.ledger.jobs_of(batch.batch_id, limit=1_000) if job.state == "queued"]
+        ends = ["completed"] * completed + ["refused"] * refused + ["failed"] * failed
+        for job, end in zip(jobs, ends, strict=False):
+            if end == "completed":
+                await self.ledger.store_result(self.rows.result(job.job_id))
+                await self.ledger.complete(job.job_id, document_hash=None, dropped="empty", now_ms=NOW_MS)
+            elif end == "refused":
+                await self.ledger.refuse(job.job_id, reason="robots_disallowed", detail="", now_ms=NOW_MS)
+            else:
+                await self.ledger.fail(job.job_id, reason="connect_failed", detail="", now_ms=NOW_MS)
+
+
+@pytest.fixture
+def work(ledger: Ledger, rows: Rows) -> Work:
+    return Work(ledger, rows)
