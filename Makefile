@@ -47,7 +47,7 @@ rivals: $(RIVALS)/node_modules/.installed $(RIVALS)/.venv/.installed
 # Clients of the API that others wrote, as they are published, each in a place of its own.
 clients: $(CLIENTS)/node_modules/.installed $(CLIENTS)/.venv/.installed
 
-soak: $(STAMP) browser servers extension
+soak: $(STAMP) browser servers clients extension
 	$(BIN)/python -m tests.faults.kill_dispatcher --kills 50
 	$(BIN)/python -m tests.faults.storm --kills 300 --flushes 100
 	$(BIN)/python -m tests.faults.crash_points --times 20
@@ -59,6 +59,8 @@ soak: $(STAMP) browser servers extension
 	$(BIN)/python -m tests.demo.gold_pages --pages 300
 	$(BIN)/python -m tests.crawl.gold_crawl
 	$(BIN)/python -m tests.crawl.kill_crawl --pages 300 --kills 8
+	$(BIN)/python -m tests.lab_api.fuzz --examples 450
+	$(BIN)/python -m tests.clients.client_runs
 	$(BIN)/python -m tests.extension.soak --jobs 200 --kills 50 --idle-minutes 10
 
 browser: $(STAMP)
