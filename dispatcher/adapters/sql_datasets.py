@@ -63,8 +63,11 @@ _OF_TEAM = (
     .limit(_MOST)
 )
 _OF_SERIES = _ALL.where(datasets.c.series_id == bindparam("of_series")).order_by(datasets.c.version)
-_LOCKED_SERIES = locked(
-    select(datasets.c.version).where(datasets.c.series_id == bindparam("of_series")).order_by(datasets.c.dataset_id)
+_LOCK_SERIES = locked(
+    select(datasets.c.dataset_id).where(datasets.c.series_id == bindparam("of_series")).order_by(datasets.c.dataset_id)
+)
+_NEWEST_VERSION = select(func.coalesce(func.max(datasets.c.version), 0)).where(
+    datasets.c.series_id == bindparam("of_series")
 )
 _WAITING = _ALL.where(_OPEN, datasets.c.state == word("waiting")).order_by(datasets.c.dataset_id)
 _FREE_NOW = (datasets.c.state == word("queued")) | (
@@ -224,9 +227,12 @@ class SqlDatasets(DatasetLedger):
 
 def _add(dataset: Dataset, connection: Connection) -> Dataset:
     if dataset.series_id != dataset.dataset_id:
-        # Every version of a series adds to it under the lock of its first: two cannot get one number.
-        versions = list(connection.execute(_LOCKED_SERIES, {"of_series": dataset.series_id}).scalars())
-        dataset = msgspec.structs.replace(dataset, version=max(versions, default=0) + 1)
+        # A series grows under the lock of its rows: two versions cannot get one number. Only a statement begun under
+        # the lock sees what its last holder added.
+        wanted = {"of_series": dataset.series_id}
+        connection.execute(_LOCK_SERIES, wanted).all()
+        newest = connection.execute(_NEWEST_VERSION, wanted).scalar_one()
+        dataset = msgspec.structs.replace(dataset, version=newest + 1)
     insert_missing(connection, datasets, [_values(dataset)])
     stored = _standing(connection, dataset.dataset_id)
     assert stored is not None
