@@ -12,6 +12,7 @@ from dispatcher.errors import Forbidden, KeyExpired, KeyRevoked, RateLimited, St
 from dispatcher.jobs import ApiKey
 from dispatcher.key_scopes import LAB_SCOPES, Scope
 from dispatcher.rate_limits import Rates, RateStanding
+from dispatcher.recent_callers import RecentCallers
 from dispatcher.telemetry import Telemetry
 from protocol.job import Purpose
 
@@ -85,7 +86,10 @@ class RefusedKeys(Protocol):
 
 
 class Callers:
-    """Recognises keys. Nothing but the right whole key learns whether its prefix exists, or that it has ended."""
+    """Recognises keys. Nothing but the right whole key learns whether its prefix exists, or that it has ended.
+
+    Without `recent` every request asks the ledger.
+    """
 
     def __init__(
         self,
@@ -95,16 +99,35 @@ class Callers:
         clock: Callable[[], int],
         rates: Rates,
         refused: RefusedKeys,
+        recent: RecentCallers | None = None,
         telemetry: Telemetry | None = None,
     ) -> None:
         self._keys, self._secret, self._clock = keys, key_secret, clock
         self._rates, self._refused, self._telemetry = rates, refused, telemetry or Telemetry()
+        self._recent = recent
         self._noted: dict[str, int] = {}
         self._told: dict[str, int] = {}
 
     async def caller_of(self, bearer: str) -> Caller:
         """Return who a key belongs to. Raises KeyRevoked and KeyExpired for a key that was one, Unauthorized for
         anything else; RateLimited where a key asks too fast."""
+        caller = self._recent.get(bearer) if self._recent is not None else None
+        if caller is None:
+            caller = await self._recognise(bearer)
+        per_minute = caller.limits.rate_per_minute
+        if per_minute is None:
+            return caller
+        rate = await self._rates.take(caller.key_id, per_minute=per_minute, now_ms=self._clock())
+        if not rate.granted:
+            raise RateLimited(
+                f"this key may make {rate.limit} requests a minute; the next one in {rate.wait_ms / 1000:.1f} s",
+                retry_after_s=-(-rate.wait_ms // 1000),
+                standing=rate,
+            )
+        return msgspec.structs.replace(caller, rate=rate)
+
+    async def _recognise(self, bearer: str) -> Caller:
+        asked_ms = self._recent.now_ms() if self._recent is not None else 0.0
         candidates = await self._keys.keys_with_prefix(parse_prefix(bearer) or NO_ONES_PREFIX)
         key = matching_key(self._secret, bearer, candidates)
         if key is None:
@@ -119,16 +142,7 @@ class Callers:
             how = "it was rotated; use the key that replaced it" if key.rotated_to else "create another one"
             raise KeyExpired(f"this API key ({key.prefix}) expired at {_moment(key.expires_ms)}; {how}")
         await self._note(key, now_ms)
-        rate = None
-        if key.rate_per_minute is not None:
-            rate = await self._rates.take(key.key_id, per_minute=key.rate_per_minute, now_ms=now_ms)
-            if not rate.granted:
-                raise RateLimited(
-                    f"this key may make {rate.limit} requests a minute; the next one in {rate.wait_ms / 1000:.1f} s",
-                    retry_after_s=-(-rate.wait_ms // 1000),
-                    standing=rate,
-                )
-        return Caller(
+        caller = Caller(
             team_id=key.team_id,
             key_id=key.key_id,
             scopes=frozenset(key.scopes),
@@ -138,8 +152,11 @@ class Callers:
                 max_concurrency=key.max_concurrency,
                 daily_credits=key.daily_credits,
             ),
-            rate=rate,
         )
+        if self._recent is not None:
+            lives_ms = None if key.expires_ms is None else key.expires_ms - now_ms
+            self._recent.keep(bearer, caller, asked_ms=asked_ms, lives_ms=lives_ms)
+        return caller
 
     async def _tell_refused(self, key: ApiKey, why: str, now_ms: int) -> None:
         """Count a key that is no more; its team's audit log says so once a minute at most."""

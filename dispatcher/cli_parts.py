@@ -54,7 +54,7 @@ from dispatcher.log_service import LogService
 from dispatcher.page_evidence import PageEvidence
 from dispatcher.payout_service import PayoutService
 from dispatcher.proof_service import ProofService
-from dispatcher.recent_keys import RecentKeys
+from dispatcher.recent_callers import RecentCallers
 from dispatcher.retention import Retention
 from dispatcher.robots_evidence import RobotsUsages
 from dispatcher.schedule_duty import ScheduleDuty
@@ -152,7 +152,9 @@ async def assemble(
         epoch_ms=_default(settings.epoch_ms, SIMULATED_EPOCH_MS if simulated else REAL_EPOCH_MS),
         bus=base.stores.bus,
     )
-    app = web.Application(client_max_size=_REQUEST_BYTES, middlewares=[trace_requests(core.world.tracing), json_errors])
+    tracing = core.world.tracing
+    spans = [trace_requests(tracing)] if tracing.is_recording else []
+    app = web.Application(client_max_size=_REQUEST_BYTES, middlewares=[*spans, json_errors])
     app.on_response_prepare.extend((json_crashes, tell_rate))
     datasets = DatasetBuilder(
         ledger=ledger,
@@ -172,7 +174,7 @@ async def assemble(
         key_secret=base.keys.api_key_secret,
         evidence=evidence,
         rates=base.stores.rates,
-        keys=RecentKeys(ledger, monotonic_ms=monotonic_ms),
+        recent=RecentCallers(monotonic_ms=monotonic_ms),
     )
     sockets = JobSockets(service=intake, pages=intake, ledger=ledger, events=core.events, log_origin=base.origin)
     lab = LabApi(

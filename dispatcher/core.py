@@ -8,7 +8,6 @@ from dispatcher.balances import Balances
 from dispatcher.batch_events import BatchEvents
 from dispatcher.batch_options import BatchOptions
 from dispatcher.bus import Bus
-from dispatcher.callers import KnownKeys
 from dispatcher.cancellations import Cancellations
 from dispatcher.cleaning_service import CleaningService
 from dispatcher.exchange import Exchange
@@ -31,6 +30,7 @@ from dispatcher.page_model import Model
 from dispatcher.presence import Presence
 from dispatcher.rate_limits import Rates
 from dispatcher.reaper import Reaper
+from dispatcher.recent_callers import RecentCallers
 from dispatcher.reputation_service import ReputationService
 from dispatcher.robots_cache import RobotsCache, RobotsSource
 from dispatcher.robots_evidence import KeptRobots
@@ -107,11 +107,11 @@ class Core:
         key_secret: bytes,
         evidence: PageEvidence | None = None,
         rates: Rates | None = None,
-        keys: KnownKeys | None = None,
+        recent: RecentCallers | None = None,
     ) -> Intake:
         """Make the front desk of this core. Without `evidence` documents do not say how far they are in the log;
-        without `rates` keys have buckets of requests at this dispatcher alone. `keys` are the ledger's where they are
-        not given."""
+        without `rates` keys have buckets of requests at this dispatcher alone; without `recent` the ledger is asked for
+        a key with every request."""
         world = self.world
         return Intake(
             ledger=world.ledger,
@@ -128,7 +128,7 @@ class Core:
             tracing=world.tracing,
             evidence=evidence,
             rates=rates,
-            keys=keys,
+            recent=recent,
             telemetry=world.telemetry,
             queue=self.queue,
             cache=self.cache,

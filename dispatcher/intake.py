@@ -9,7 +9,7 @@ from dispatcher.batch_events import BatchEvents
 from dispatcher.batch_growth import not_held
 from dispatcher.batch_options import BatchOptions
 from dispatcher.bus import Bus
-from dispatcher.callers import Caller, Callers, KnownKeys
+from dispatcher.callers import Caller, Callers
 from dispatcher.cancellations import Cancellations
 from dispatcher.crawl_ledger import crawl_notes
 from dispatcher.errors import Conflict, NotFound
@@ -25,6 +25,7 @@ from dispatcher.page_bodies import load_body, load_document
 from dispatcher.page_cache import READ_ONLY_DEADLINE_MS, PageCache
 from dispatcher.page_evidence import Evidence, PageEvidence
 from dispatcher.rate_limits import OwnRates, Rates
+from dispatcher.recent_callers import RecentCallers
 from dispatcher.scrape_request import ScrapeRequest, check_same_options
 from dispatcher.submissions import Submissions, with_purpose
 from dispatcher.telemetry import Telemetry
@@ -58,18 +59,19 @@ class Intake:
         queue: JobQueue | None = None,
         cache: PageCache | None = None,
         rates: Rates | None = None,
-        keys: KnownKeys | None = None,
+        recent: RecentCallers | None = None,
         telemetry: Telemetry | None = None,
     ) -> None:
         self._ledger, self._objects = ledger, objects
         self._recall, self._options = JobRecall(frontier=frontier, cancellations=cancellations), options
         self._events, self._bus = events, bus
         self._callers = Callers(
-            keys=keys or ledger,
+            keys=ledger,
             key_secret=key_secret,
             clock=clock,
             rates=rates or OwnRates(),
             refused=Auditor(ledger=ledger, clock=clock, new_id=new_id),
+            recent=recent,
             telemetry=telemetry,
         )
         self._clock, self._new_id = clock, new_id

@@ -4,6 +4,7 @@ An address that is not listed takes `read` to be read and `scrape` for anything 
 a line here.
 """
 
+from functools import lru_cache
 from typing import Final, Literal, NamedTuple, get_args
 
 Scope = Literal["scrape", "crawl", "datasets", "read", "webhooks", "admin"]
@@ -27,13 +28,12 @@ def _area(path: str, writing: tuple[Scope, ...], reading: tuple[Scope, ...] | No
     return _Area(path, frozenset(writing if reading is None else reading), frozenset(writing))
 
 
-_AREAS: Final = (
+AREAS: Final = (
     _area("/v2/scrape", ("scrape",)),
     _area("/v2/batch/scrape", ("scrape",), ("read", "scrape")),
     _area("/v2/crawl", ("crawl",), ("read", "crawl")),
     _area("/v2/map", ("crawl",)),
     _area("/v2/search", ("read",)),
-    _area("/v2/search", ("read", "scrape")),
     _area("/r", ("scrape",)),
     _area("/v1/datasets", ("datasets",), ("read", "datasets")),
     _area("/v1/schedules", ("scrape", "crawl", "datasets"), ("read", "scrape", "crawl", "datasets")),
@@ -46,10 +46,12 @@ _AREAS: Final = (
     _area("/v2/concurrency-check", ()),
     _area("/v2/team", ()),
 )
+"""Every address stands below one of these at most."""
 _ELSEWHERE: Final = _Area("", frozenset({"read"}), frozenset({"scrape"}))
 
 
+@lru_cache(maxsize=1_000)
 def scopes_for(method: str, path: str) -> frozenset[Scope]:
-    """The scopes of which a key needs any one; empty where any key will do."""
-    found = next((area for area in _AREAS if path == area.path or path.startswith(area.path + "/")), _ELSEWHERE)
+    """The scopes of which a key needs any one; empty where any key will do. `path` may be a route's pattern."""
+    found = next((area for area in AREAS if path == area.path or path.startswith(area.path + "/")), _ELSEWHERE)
     return found.reading if method in _READING else found.writing

@@ -37,7 +37,9 @@ _NO_SPAN = _NoSpan()
 
 
 class Tracing:
-    """Records nothing. An adapter overrides what it records."""
+    """Records nothing. An adapter overrides what it records, and says so with `is_recording`."""
+
+    is_recording = False
 
     def request(self, method: str, route: str, traceparent: str | None) -> AbstractContextManager[RequestSpan]:
         """Open the span of a lab's request; `traceparent` is its header (W3C Trace Context), `route` its pattern."""

@@ -11,9 +11,8 @@ from dispatcher.adapters.lab_auth import known_caller
 from dispatcher.adapters.lab_errors import Handler
 from dispatcher.audit import Auditor
 
-_NOTED_ELSEWHERE: Final = frozenset(
-    {"/v2/scrape", "/v2/batch/scrape", "/v2/crawl", "/v2/map", "/v1/estimate", "/v1/search"}
-)
+UNNOTED: Final = frozenset({"/v2/scrape", "/v2/batch/scrape", "/v2/crawl", "/v2/map", "/v2/search", "/v1/estimate"})
+"""Posts that change nothing, or whose jobs are noted with their submission."""
 _KEYS: Final = "/v1/keys"
 _CHANGING: Final = {
     hdrs.METH_POST: "made",
@@ -21,7 +20,7 @@ _CHANGING: Final = {
     hdrs.METH_PATCH: "changed",
     hdrs.METH_DELETE: "deleted",
 }
-_ACTIONS: Final = {
+ACTIONS: Final = {
     (hdrs.METH_DELETE, "/v2/batch/scrape/{id}"): "job.cancelled",
     (hdrs.METH_DELETE, "/v2/crawl/{id}"): "job.cancelled",
     (hdrs.METH_POST, "/v1/webhooks/secret"): "webhook.secret_rotated",
@@ -52,9 +51,9 @@ def _action(request: web.Request) -> str | None:
     """What a request does, in two words: `dataset.made`; None for one that changes nothing or is noted elsewhere."""
     resource = request.match_info.route.resource
     path = "" if resource is None else resource.canonical
-    if request.method not in _CHANGING or path in _NOTED_ELSEWHERE or path.startswith(_KEYS):
+    if request.method not in _CHANGING or path in UNNOTED or path.startswith(_KEYS):
         return None
-    named = _ACTIONS.get((request.method, path))
+    named = ACTIONS.get((request.method, path))
     if named is not None:
         return named
     parts = [part for part in path.split("/") if part and not part.startswith("{")]

@@ -21,7 +21,7 @@ from dispatcher.lab_service import LabService
 
 STALE_MS: Final = 300_000
 REPLAYED: Final = "Idempotency-Replayed"
-_OWN_KEYS: Final = ("/v2/scrape", "/v2/batch/scrape", "/v2/crawl", "/v1/keys")
+OWN_KEYS: Final = ("/v2/scrape", "/v2/batch/scrape", "/v2/crawl", "/v1/keys")
 """Addresses that deal with keys themselves: with their jobs, or by refusing them."""
 
 
@@ -75,7 +75,7 @@ def repeat_answers(service: LabService, ledger: AnswerLedger, *, clock: Callable
 
 
 def _has_own(path: str) -> bool:
-    return any(path == own or path.startswith(own + "/") for own in _OWN_KEYS)
+    return any(path == own or path.startswith(own + "/") for own in OWN_KEYS)
 
 
 def _again(claim: StoredAnswer, standing: StoredAnswer) -> web.Response:

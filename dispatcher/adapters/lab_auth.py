@@ -34,7 +34,8 @@ async def caller_of(request: web.Request, service: LabService) -> Caller:
             raise
         if caller.rate is not None:
             request[STANDING] = caller.rate
-        needed = scopes_for(request.method, request.path)
+        resource = request.match_info.route.resource
+        needed = scopes_for(request.method, request.path if resource is None else resource.canonical)
         caller.require_any(needed, f"{request.method} {request.path[:200]}")
     return caller
 

@@ -180,6 +180,8 @@ class _OpenJob:
 class OtelTracing(Tracing):
     """Records every moment as spans. Owns the open spans; used from one event loop."""
 
+    is_recording = True
+
     def __init__(self, endpoint: str, *, dispatcher: str, telemetry: Telemetry) -> None:
         _quiet_sdk()
         self._ids = _Ids()

@@ -7,7 +7,10 @@ from pathlib import Path
 import pytest
 
 from dispatcher.adapters.api_operations import OPERATIONS
+from dispatcher.adapters.audited_requests import ACTIONS, UNNOTED
+from dispatcher.adapters.idempotent_posts import OWN_KEYS
 from dispatcher.adapters.lab_errors import ErrorAnswer
+from dispatcher.key_scopes import AREAS
 from dispatcher.openapi import openapi_document, path_parameters
 from tests.lab_api.fuzz import fuzz
 
@@ -31,6 +34,16 @@ def test_every_route_is_an_operation_and_every_operation_a_route() -> None:
 def test_names_are_given_once() -> None:
     names = [operation.name for operation in OPERATIONS]
     assert len(set(names)) == len(names)
+
+
+def test_scopes_idempotency_and_the_audit_log_know_the_addresses_by_their_names() -> None:
+    posted = {operation.path for operation in OPERATIONS if operation.method == "post"}
+    assert posted >= UNNOTED | set(OWN_KEYS)
+    assert {(operation.method.upper(), operation.path) for operation in OPERATIONS} >= set(ACTIONS)
+    areas = [area.path for area in AREAS]
+    assert len(set(areas)) == len(areas)
+    for area in areas:
+        assert any(f"{operation.path}/".startswith(f"{area}/") for operation in OPERATIONS), area
 
 
 def test_the_document_stands_by_itself() -> None:
