@@ -68,7 +68,9 @@ def lone_message(data: bytes, text_limit: int, binary_limit: int) -> Frame | Non
     None for anything else, which is a `FrameReader`'s: while messages come one by one, a connection needs none.
     """
     size, first = len(data), data[0]
-    length, start = data[1] - 0x80 if size > 6 else -1, 6
+    if size <= 6:
+        return None
+    length, start = data[1] - 0x80, 6
     if length == 126 and size > 8:
         length, start = data[2] << 8 | data[3], 8
         if length < 126:

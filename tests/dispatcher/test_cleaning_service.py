@@ -63,13 +63,13 @@ async def fetched(room: Room, number: int = 1) -> list[Job]:
 
 
 async def completed(room: Room, jobs: list[Job], cleaning: CleaningService) -> list[Job]:
-    """Run the service until the jobs are completed."""
+    """Run the service until the jobs are completed and it has nothing in hand."""
     running = asyncio.ensure_future(cleaning.run())
     try:
         async with asyncio.timeout(10):
             while True:
                 now = [await room.job(job) for job in jobs]
-                if all(job.state is JobState.COMPLETED for job in now):
+                if all(job.state is JobState.COMPLETED for job in now) and cleaning.is_idle:
                     return now
                 assert not running.done(), running
                 await asyncio.sleep(0.01)

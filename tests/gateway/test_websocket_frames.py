@@ -5,7 +5,7 @@ import os
 import struct
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from websockets.frames import Frame as PeerFrame
 from websockets.frames import Opcode as PeerOpcode
@@ -100,6 +100,9 @@ def test_a_lone_message_is_what_a_reader_reads(message: tuple[Opcode, bytes], fi
 
 
 @given(st.binary(min_size=1, max_size=20))
+@example(b"\x81\x00\x00\x00\x00")
+@example(b"\x81\x80\x00\x00\x00\x00")
+@example(b"\x81\x7f\x00\x00\x00\x00\x00")
 def test_garbage_is_a_lone_message_only_where_a_reader_agrees(data: bytes) -> None:
     lone = lone_message(data, 5, 5)
     if lone is not None:
