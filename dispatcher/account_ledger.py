@@ -38,11 +38,27 @@ class CreditEntry(msgspec.Struct, frozen=True, kw_only=True):
     created_ms: int
 
 
-class Reservation(msgspec.Struct, frozen=True, kw_only=True):
-    """What became of a wish to reserve: `granted` credits. `account` is None where the team has none: no limit."""
+class Terms(msgspec.Struct, frozen=True, kw_only=True):
+    """What pages are taken in on: looked at, and taken, in the transaction that stores them.
 
-    granted: int
-    account: Account | None
+    `max_concurrency` and `daily_credits` are the limits of the key `key_id`, None for no limit; `pages` count there.
+    `credits` are reserved where the team has an account: all of them or, with `takes_less`, as many as it has, for one
+    page at least. `step` tells apart what is reserved for one batch."""
+
+    team_id: str
+    key_id: str | None
+    max_concurrency: int | None
+    daily_credits: int | None
+    pages: int
+    credits: int
+    takes_less: bool = False
+    step: str
+    now_ms: int
+
+    @property
+    def is_limited(self) -> bool:
+        """Whether the key has a limit of its own."""
+        return self.max_concurrency is not None or self.daily_credits is not None
 
 
 class OpenSettlement(msgspec.Struct, frozen=True, kw_only=True):
@@ -133,10 +149,10 @@ class AccountKeyLedger(Protocol):
 
 
 class PrepaidLedger(Protocol):
-    """Prepaid credits: accounts, their entries, and what is reserved for batches.
+    """Prepaid credits: accounts and their entries.
 
-    A balance is never negative and always the sum of the account's entries. Of one batch there is one entry of each
-    kind and step: a repeat changes nothing."""
+    A balance is never negative and always the sum of the account's entries. What a batch may cost is reserved in the
+    transaction that stores its pages (`Terms`). Of one batch there is one entry of each kind and step."""
 
     async def add_credits(self, team_id: str, amount: int, *, kind: AddedKind, note: str, now_ms: int) -> Account:
         """Add credits to a team's account, which is opened with its first ones."""
@@ -148,25 +164,6 @@ class PrepaidLedger(Protocol):
 
     async def credit_entries(self, team_id: str, *, before: int | None = None, limit: int = 100) -> list[CreditEntry]:
         """A team's entries, newest first; with `before` those of a smaller number."""
-        ...
-
-    async def reserve(
-        self, team_id: str, batch_id: str, *, step: str, most: int, least: int, now_ms: int
-    ) -> Reservation:
-        """Reserve up to `most` credits for a batch, at least `least` or none at all."""
-        ...
-
-    async def release_orphans(self, before_ms: int, *, now_ms: int, limit: int = 100) -> int:
-        """Give back what is reserved since before a moment for batches that were never stored, or for pages that were
-        never added to one; for how many batches."""
-        ...
-
-    async def withdraw(self, batch_id: str, *, now_ms: int) -> None:
-        """Give back all that is reserved for a batch that was not stored; nothing where it was."""
-        ...
-
-    async def withdraw_step(self, batch_id: str, step: str, *, now_ms: int) -> None:
-        """Give back what one step reserved for a batch, once."""
         ...
 
 

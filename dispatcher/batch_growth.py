@@ -9,6 +9,7 @@ from typing import Literal, Protocol
 
 import msgspec
 
+from dispatcher.account_ledger import Terms
 from dispatcher.jobs import HELD_DEADLINE_MS, Job
 
 
@@ -40,12 +41,14 @@ class GrowthLedger(Protocol):
         jobs: Sequence[Job],
         *,
         now_ms: int,
+        terms: Terms | None = None,
         idempotency_key: str | None = None,
         request_hash: str = "",
     ) -> Extension:
         """Add jobs to a team's batch of kind batch_scrape or discovery that is not cancelled, in one transaction.
 
-        Positions go on from the last; those that the jobs have are not looked at. IdempotencyConflict as for `submit`.
+        Positions go on from the last; those that the jobs have are not looked at. IdempotencyConflict and `terms` as
+        for `submit`; a window that the batch has is narrowed to what its key has room for.
         """
         ...
 

@@ -11,7 +11,7 @@ from dispatcher.api_keys import matching_key, parse_prefix
 from dispatcher.errors import Forbidden, KeyExpired, KeyRevoked, RateLimited, StoreError, Unauthorized
 from dispatcher.jobs import ApiKey
 from dispatcher.key_scopes import LAB_SCOPES, Scope
-from dispatcher.rate_limits import Rates, RateStanding
+from dispatcher.rate_limits import DEFAULT_PER_MINUTE, OwnRates, Rates, RateStanding
 from dispatcher.recent_callers import RecentCallers
 from dispatcher.telemetry import Telemetry
 from protocol.job import Purpose
@@ -40,7 +40,7 @@ NO_LIMITS: Final = KeyLimits()
 
 class Caller(msgspec.Struct, frozen=True, kw_only=True):
     """The team that asks, with the key it uses. `default_purpose` holds where a request names none;
-    `rate` is where the key stands with this request, None where it has no rate of its own."""
+    `rate` is where the key stands with this request, None where it was not asked by one."""
 
     team_id: str
     key_id: str
@@ -88,7 +88,8 @@ class RefusedKeys(Protocol):
 class Callers:
     """Recognises keys. Nothing but the right whole key learns whether its prefix exists, or that it has ended.
 
-    Without `recent` every request asks the ledger.
+    A key without a rate of its own may make `default_per_minute` requests here, whatever it makes elsewhere. Without
+    `recent` every request asks the ledger.
     """
 
     def __init__(
@@ -98,6 +99,7 @@ class Callers:
         key_secret: bytes,
         clock: Callable[[], int],
         rates: Rates,
+        default_per_minute: int = DEFAULT_PER_MINUTE,
         refused: RefusedKeys,
         recent: RecentCallers | None = None,
         telemetry: Telemetry | None = None,
@@ -105,6 +107,7 @@ class Callers:
         self._keys, self._secret, self._clock = keys, key_secret, clock
         self._rates, self._refused, self._telemetry = rates, refused, telemetry or Telemetry()
         self._recent = recent
+        self._default_rates, self._default_per_minute = OwnRates(), default_per_minute
         self._noted: dict[str, int] = {}
         self._told: dict[str, int] = {}
 
@@ -114,10 +117,10 @@ class Callers:
         caller = self._recent.get(bearer) if self._recent is not None else None
         if caller is None:
             caller = await self._recognise(bearer)
-        per_minute = caller.limits.rate_per_minute
+        per_minute, rates = caller.limits.rate_per_minute, self._rates
         if per_minute is None:
-            return caller
-        rate = await self._rates.take(caller.key_id, per_minute=per_minute, now_ms=self._clock())
+            per_minute, rates = self._default_per_minute, self._default_rates
+        rate = await rates.take(caller.key_id, per_minute=per_minute, now_ms=self._clock())
         if not rate.granted:
             raise RateLimited(
                 f"this key may make {rate.limit} requests a minute; the next one in {rate.wait_ms / 1000:.1f} s",

@@ -4,7 +4,6 @@ from dataclasses import dataclass
 
 from aiohttp import web
 
-from dispatcher.accounts import PrepaidAccounts
 from dispatcher.adapters.crawl_api import CrawlApi
 from dispatcher.adapters.job_sockets import JobSockets
 from dispatcher.adapters.lab_api import LabApi
@@ -52,11 +51,10 @@ def assemble_crawls(
         job_deadline_ms=rules.job_deadline_ms,
         test_sites=rules.test_sites,
     )
-    accounts = PrepaidAccounts(ledger=world.ledger, clock=world.clock)
     service = CrawlService(
         ledger=world.ledger,
         engine=engine,
-        submissions=Submissions(ledger=world.ledger, accounts=accounts, clock=world.clock, new_id=world.new_id),
+        submissions=Submissions(ledger=world.ledger, clock=world.clock, new_id=world.new_id),
         queue=core.queue,
         recall=recall,
         options=core.options,

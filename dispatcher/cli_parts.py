@@ -54,6 +54,7 @@ from dispatcher.log_service import LogService
 from dispatcher.page_evidence import PageEvidence
 from dispatcher.payout_service import PayoutService
 from dispatcher.proof_service import ProofService
+from dispatcher.pruning import Pruning
 from dispatcher.recent_callers import RecentCallers
 from dispatcher.retention import Retention
 from dispatcher.robots_evidence import RobotsUsages
@@ -87,8 +88,8 @@ _UPKEEP_S = 1.0
 class Dispatcher:
     """The parts that have a life of their own, and the application that serves the rest.
 
-    `loops` run for as long as it works; `log`, `payouts`, `retention`, `settling`, `sweep`, `webhooks` and the core's
-    reaper do what one dispatcher at a time does. `checkpoint_s` is how often a checkpoint may be made.
+    `loops` run for as long as it works; `log`, `payouts`, `pruning`, `retention`, `settling`, `sweep`, `webhooks` and
+    the core's reaper do what one dispatcher at a time does. `checkpoint_s` is how often a checkpoint may be made.
     """
 
     app: web.Application
@@ -100,6 +101,7 @@ class Dispatcher:
     settling: Settling
     sweep: ContentSweep
     dataset_sweep: DatasetSweep
+    pruning: Pruning
     search: SearchService
     sockets: JobSockets
     webhooks: WebhookDuty
@@ -174,6 +176,7 @@ async def assemble(
         key_secret=base.keys.api_key_secret,
         evidence=evidence,
         rates=base.stores.rates,
+        default_per_minute=settings.key_rate_per_minute,
         recent=RecentCallers(monotonic_ms=monotonic_ms),
     )
     sockets = JobSockets(service=intake, pages=intake, ledger=ledger, events=core.events, log_origin=base.origin)
@@ -255,6 +258,7 @@ async def assemble(
         retention=Retention(ledger=ledger, objects=objects, clock=now_ms),
         sweep=ContentSweep(ledger=ledger, objects=objects, clock=now_ms),
         dataset_sweep=DatasetSweep(ledger=ledger, store=base.stores.datasets, clock=now_ms),
+        pruning=Pruning(ledger=ledger, clock=now_ms),
         search=search,
         sockets=sockets,
         webhooks=webhooks,

@@ -125,6 +125,7 @@ def _duties(foundations: Foundations, parts: Dispatcher) -> list[Duty]:
         Duty("retention", _step(parts.retention.once), _SWEEP_S),
         Duty("sweep", _step(parts.sweep.once), _SWEEP_S),
         Duty("datasets", _step(parts.dataset_sweep.once), _SWEEP_S),
+        Duty("pruning", _step(parts.pruning.once), _SWEEP_S),
         Duty("search", _step(parts.search.once), _SEARCH_S),
     ]
 

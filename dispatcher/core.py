@@ -28,7 +28,7 @@ from dispatcher.page_cache import PageCache
 from dispatcher.page_evidence import PageEvidence
 from dispatcher.page_model import Model
 from dispatcher.presence import Presence
-from dispatcher.rate_limits import Rates
+from dispatcher.rate_limits import DEFAULT_PER_MINUTE, Rates
 from dispatcher.reaper import Reaper
 from dispatcher.recent_callers import RecentCallers
 from dispatcher.reputation_service import ReputationService
@@ -107,6 +107,7 @@ class Core:
         key_secret: bytes,
         evidence: PageEvidence | None = None,
         rates: Rates | None = None,
+        default_per_minute: int = DEFAULT_PER_MINUTE,
         recent: RecentCallers | None = None,
     ) -> Intake:
         """Make the front desk of this core. Without `evidence` documents do not say how far they are in the log;
@@ -128,6 +129,7 @@ class Core:
             tracing=world.tracing,
             evidence=evidence,
             rates=rates,
+            default_per_minute=default_per_minute,
             recent=recent,
             telemetry=world.telemetry,
             queue=self.queue,

@@ -11,6 +11,7 @@ from typing import Final, Protocol
 
 import msgspec
 
+from dispatcher.account_ledger import Terms
 from dispatcher.crawl_scope import FoundUrl
 from dispatcher.crawl_spec import CrawlSpec
 from dispatcher.jobs import Batch, Job, JobState
@@ -94,10 +95,16 @@ class CrawlLedger(Protocol):
     """The part of the ledger that keeps crawls."""
 
     async def start_crawl(
-        self, crawl: NewCrawl, growth: Growth, *, idempotency_key: str | None = None, request_hash: str = ""
+        self,
+        crawl: NewCrawl,
+        growth: Growth,
+        *,
+        terms: Terms | None = None,
+        idempotency_key: str | None = None,
+        request_hash: str = "",
     ) -> tuple[Batch, tuple[Job, ...]]:
         """Store a crawl with its first job; the batch and the jobs to be fetched now. A repeated key is answered as by
-        `submit`, with no job."""
+        `submit`, with no job, and `terms` are kept as there; a crawl's limit is what could be reserved for it."""
         ...
 
     async def crawl(self, batch_id: str) -> Crawl | None:

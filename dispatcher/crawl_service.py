@@ -63,28 +63,24 @@ class CrawlService:
             created_ms=growth.now_ms,
             webhook=request.webhook,
         )
-        async with self._submissions.afforded(
-            batch, request.spec.limit, caller=caller, idempotency_key=idempotency_key
-        ) as afforded:
-            spec, warnings = request.spec, list(request.warnings)
-            if afforded.pages < spec.limit:
-                warnings.append(f"the team's credits pay for {afforded.pages} pages: that is the limit of this crawl")
-                spec = msgspec.structs.replace(spec, limit=afforded.pages)
-            new = NewCrawl(
-                batch=afforded.batch,
-                spec=spec,
-                start=None if spec.sitemap == "only" else _start(request),
-                is_seeded=spec.sitemap == "skip",
-            )
-            stored, jobs = await self._ledger.start_crawl(
-                new, growth, idempotency_key=idempotency_key, request_hash=request_hash
-            )
-            afforded.is_used = stored.batch_id == batch.batch_id
+        spec, warnings = request.spec, list(request.warnings)
+        new = NewCrawl(
+            batch=batch,
+            spec=spec,
+            start=None if spec.sitemap == "only" else _start(request),
+            is_seeded=spec.sitemap == "skip",
+        )
+        stored, jobs = await self._submissions.start_crawl(
+            new, growth, caller=caller, idempotency_key=idempotency_key, request_hash=request_hash
+        )
         if stored.batch_id == batch.batch_id:
             self._tracing.batch_accepted(batch.batch_id, len(jobs))
             self._options.remember(batch.batch_id, stored.options)
             await self._queue.add(jobs, stored.options)
             if (crawl := await self._ledger.crawl(batch.batch_id)) is not None:
+                if crawl.spec.limit < spec.limit:
+                    paid = f"the team's credits pay for {crawl.spec.limit} pages: that is the limit of this crawl"
+                    warnings.append(paid)
                 self._engine.begin(crawl)
         return StartedCrawl(stored, tuple(warnings))
 

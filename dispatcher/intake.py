@@ -3,15 +3,13 @@
 import asyncio
 from collections.abc import Callable, Sequence
 
-from dispatcher.accounts import PrepaidAccounts
 from dispatcher.audit import Auditor
 from dispatcher.batch_events import BatchEvents
-from dispatcher.batch_growth import not_held
 from dispatcher.batch_options import BatchOptions
 from dispatcher.bus import Bus
 from dispatcher.callers import Caller, Callers
 from dispatcher.cancellations import Cancellations
-from dispatcher.crawl_ledger import crawl_notes
+from dispatcher.crawl_ledger import Crawl, crawl_notes
 from dispatcher.errors import Conflict, NotFound
 from dispatcher.frontier import Frontier
 from dispatcher.job_queue import JobQueue
@@ -24,7 +22,7 @@ from dispatcher.objects import ObjectStore
 from dispatcher.page_bodies import load_body, load_document
 from dispatcher.page_cache import READ_ONLY_DEADLINE_MS, PageCache
 from dispatcher.page_evidence import Evidence, PageEvidence
-from dispatcher.rate_limits import OwnRates, Rates
+from dispatcher.rate_limits import DEFAULT_PER_MINUTE, OwnRates, Rates
 from dispatcher.recent_callers import RecentCallers
 from dispatcher.scrape_request import ScrapeRequest, check_same_options
 from dispatcher.submissions import Submissions, with_purpose
@@ -59,6 +57,7 @@ class Intake:
         queue: JobQueue | None = None,
         cache: PageCache | None = None,
         rates: Rates | None = None,
+        default_per_minute: int = DEFAULT_PER_MINUTE,
         recent: RecentCallers | None = None,
         telemetry: Telemetry | None = None,
     ) -> None:
@@ -70,15 +69,14 @@ class Intake:
             key_secret=key_secret,
             clock=clock,
             rates=rates or OwnRates(),
+            default_per_minute=default_per_minute,
             refused=Auditor(ledger=ledger, clock=clock, new_id=new_id),
             recent=recent,
             telemetry=telemetry,
         )
         self._clock, self._new_id = clock, new_id
         self._job_deadline_ms, self._tracing = job_deadline_ms, tracing or Tracing()
-        self._submissions = Submissions(
-            ledger=ledger, accounts=PrepaidAccounts(ledger=ledger, clock=clock), clock=clock, new_id=new_id
-        )
+        self._submissions = Submissions(ledger=ledger, clock=clock, new_id=new_id)
         self._queue = queue or JobQueue(frontier=frontier, bus=bus, cache=cache)
         self._cache, self._evidence = cache, evidence
 
@@ -109,9 +107,10 @@ class Intake:
         )
         if self._cache is not None and batch.kind == "scrape":
             await self._cache.check(request.urls[0].href, batch.options)
-        stored, jobs = await self._submissions.submit(
+        jobs = self._jobs(batch, request)
+        stored, let_out = await self._submissions.submit(
             batch,
-            self._jobs(batch, request),
+            jobs,
             caller=caller,
             idempotency_key=idempotency_key,
             request_hash=request_hash,
@@ -119,7 +118,7 @@ class Intake:
         if stored.batch_id == batch.batch_id:
             self._tracing.batch_accepted(batch.batch_id, len(jobs))
             self._options.remember(batch.batch_id, batch.options)
-            await self._queue.add(not_held(jobs), batch.options)
+            await self._queue.add(let_out, batch.options)
         return stored
 
     async def extend(
@@ -183,20 +182,23 @@ class Intake:
 
     async def status(self, team_id: str, batch_id: str, *, from_position: int, limit: int) -> BatchPage:
         """Return a batch and some of its jobs."""
-        batch = await self._batch(team_id, batch_id)
-        counts = await self._ledger.counts(batch_id)
-        return await self._page(
-            batch, counts, await self._ledger.jobs_of(batch_id, from_position=from_position, limit=limit)
-        )
+        batch, crawl, counts = await self._standing(team_id, batch_id)
+        jobs = await self._ledger.jobs_of(batch_id, from_position=from_position, limit=limit)
+        return await self._page(batch, crawl, counts, jobs)
 
     async def pages(self, team_id: str, batch_id: str, job_ids: Sequence[str]) -> BatchPage:
         """Return a batch and these of its jobs."""
-        batch = await self._batch(team_id, batch_id)
-        counts = await self._ledger.counts(batch_id)
+        batch, crawl, counts = await self._standing(team_id, batch_id)
         jobs = [job for job in await self._ledger.jobs(job_ids) if job.batch_id == batch_id]
-        return await self._page(batch, counts, sorted(jobs, key=lambda job: job.position))
+        return await self._page(batch, crawl, counts, sorted(jobs, key=lambda job: job.position))
 
-    async def _page(self, batch: Batch, counts: BatchCounts, jobs: list[Job]) -> BatchPage:
+    async def _standing(self, team_id: str, batch_id: str) -> tuple[Batch, Crawl | None, BatchCounts]:
+        """Read in this order, and before any job: what is said to have ended is whole in all that is read after it."""
+        batch = await self._batch(team_id, batch_id)
+        crawl = await self._ledger.crawl(batch_id) if batch.kind == "crawl" else None
+        return batch, crawl, await self._ledger.counts(batch_id)
+
+    async def _page(self, batch: Batch, crawl: Crawl | None, counts: BatchCounts, jobs: list[Job]) -> BatchPage:
         done = [job for job in jobs if job.state is JobState.COMPLETED]
         cached = await self._ledger.cached_count(batch.batch_id) if batch.options.may_read else 0
         results = await self._ledger.results([job.job_id for job in done])
@@ -206,7 +208,6 @@ class Intake:
         for job in kept:
             if job.document_hash and (document := await load_document(self._objects, job.document_hash)):
                 documents[job.job_id] = document
-        crawl = await self._ledger.crawl(batch.batch_id) if batch.kind == "crawl" else None
         raw_html: dict[str, str] = {}
         if "rawHtml" in batch.options.formats:
             bodies = {job.job_id: results[job.job_id] for job in kept if job.job_id in results}

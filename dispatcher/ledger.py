@@ -15,7 +15,7 @@ from typing import Literal, Protocol
 
 import msgspec
 
-from dispatcher.account_ledger import AccountLedger
+from dispatcher.account_ledger import AccountLedger, Terms
 from dispatcher.batch_following import EndedJobsLedger
 from dispatcher.batch_growth import GrowthLedger
 from dispatcher.conduct import LeaseEnd, NodeConduct
@@ -24,6 +24,7 @@ from dispatcher.dataset_ledger import DatasetLedger
 from dispatcher.jobs import ApiKey, Batch, BatchCounts, Credit, Job, Result
 from dispatcher.log_coverage import CoverageLedger
 from dispatcher.page_ledger import PageLedger
+from dispatcher.pruning import PruningLedger
 from dispatcher.robots_evidence import RobotsUsageLedger
 from dispatcher.schedules import ScheduleLedger
 from dispatcher.webhook_ledger import WebhookLedger
@@ -171,10 +172,20 @@ class JobLedger(Protocol):
     """Batches and their jobs."""
 
     async def submit(
-        self, batch: Batch, jobs: Sequence[Job], *, idempotency_key: str | None = None, request_hash: str = ""
+        self,
+        batch: Batch,
+        jobs: Sequence[Job],
+        *,
+        terms: Terms | None = None,
+        idempotency_key: str | None = None,
+        request_hash: str = "",
     ) -> Batch:
         """Store a batch with its jobs. A repeated idempotency key of the same team with the same `request_hash`
-        returns the batch stored first; with another hash it raises IdempotencyConflict."""
+        returns the batch stored first; with another hash it raises IdempotencyConflict.
+
+        With `terms` the batch gets the window that its key has room for, its jobs beyond are held, and what it may
+        cost is reserved; PaymentRequired, ConcurrencyReached or DailyBudgetReached where that cannot be. A repeat is
+        not looked at."""
         ...
 
     async def batch(self, batch_id: str) -> Batch | None:
@@ -460,6 +471,7 @@ class Ledger(
     DatasetLedger,
     RobotsUsageLedger,
     PageLedger,
+    PruningLedger,
     Protocol,
 ):
     """The whole port. Implementations live in `adapters/` and pass one contract suite."""

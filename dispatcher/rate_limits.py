@@ -1,4 +1,5 @@
-"""How many requests a key may make: a bucket for each key, which all dispatchers share.
+"""How many requests a key may make: a bucket for each key, which all dispatchers share where the key has a rate of its
+own. The network's default rate is counted by each dispatcher for itself: it costs no round trip.
 
 A bucket holds as many requests as the key may make in a minute and fills at that rate. In whole numbers: a request is
 `REQUEST_UNITS` units, and each millisecond brings as many units as the key has requests a minute.
@@ -13,6 +14,8 @@ import structlog
 from dispatcher.errors import FrontierError
 
 REQUEST_UNITS: Final = 60_000
+DEFAULT_PER_MINUTE: Final = 60_000
+"""Requests a minute of a key without a rate of its own, where the operator says nothing."""
 WINDOW_S: Final = 60
 _AWAY_S: Final = 1.0
 _MOST_BUCKETS: Final = 100_000
@@ -64,7 +67,8 @@ class Rates(Protocol):
 
 
 class OwnRates(Rates):
-    """Buckets of this process, for a dispatcher that is alone; those unused for longest are forgotten first."""
+    """Buckets of this process, for the default rate and for a dispatcher that is alone; those unused for longest are
+    forgotten first."""
 
     def __init__(self) -> None:
         self._buckets: OrderedDict[str, Bucket] = OrderedDict()

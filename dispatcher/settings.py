@@ -10,6 +10,7 @@ from pydantic import AfterValidator, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from dispatcher.errors import SetupError
+from dispatcher.rate_limits import DEFAULT_PER_MINUTE
 from dispatcher.store_location import SCHEMES as STORE_SCHEMES
 
 SIMULATED_HOLD_MS = 0
@@ -103,6 +104,7 @@ class DispatcherSettings(BaseSettings):
     checkpoint_ms: int | None = Field(default=None, ge=100)
     credit_hold_ms: int | None = Field(default=None, ge=0)
     epoch_ms: int | None = Field(default=None, ge=100)
+    key_rate_per_minute: int = Field(default=DEFAULT_PER_MINUTE, ge=1, le=1_000_000_000)
     job_deadline_ms: int = Field(default=24 * 3_600_000, ge=1_000)
     drain_ms: int = Field(default=10_000, ge=0)
     model_url: Annotated[str, AfterValidator(_MODEL)] | None = Field(default=None, repr=False)

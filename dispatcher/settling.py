@@ -8,7 +8,6 @@ from collections.abc import Callable
 from typing import Final, Protocol
 
 from dispatcher.account_ledger import AccountLedger
-from dispatcher.accounts import ORPHANED_AFTER_MS
 
 ANSWERS_KEPT_MS: Final = 24 * 3_600_000
 """How long the answer to a request with an idempotency key is given again."""
@@ -44,6 +43,5 @@ class Settling:
             after = found[-1].batch_id
         if now_ms - self._seldom_ms >= _SELDOM_MS:
             self._seldom_ms = now_ms
-            await self._ledger.release_orphans(now_ms - ORPHANED_AFTER_MS, now_ms=now_ms)
             await self._ledger.forget_answers(now_ms - ANSWERS_KEPT_MS)
         return settled

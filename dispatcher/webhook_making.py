@@ -74,6 +74,8 @@ class EventMaker:
         last = await self._last(webhook) if has_ended else None
         if last is not None and last in webhook.events:
             new.append(self._event(last, str(counts.total)))
+        if last is not None:
+            followed_to = counts.total
         if new or last is not None or followed_to > webhook.low_position:
             await self._ledger.make_deliveries(
                 webhook, new, low_position=followed_to, ends=last is not None, now_ms=self._clock()

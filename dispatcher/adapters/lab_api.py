@@ -225,13 +225,20 @@ class LabApi:
     async def documents(
         self, team_id: str, batch_id: str, position: int, limit: int, *, base_url: str
     ) -> tuple[BatchPage, list[msgspec.Raw], int]:
-        """Collect up to `limit` encoded documents; the newest counts, and the position to go on from."""
+        """Collect up to `limit` encoded documents; where the batch stood before the first was read, and the position to
+        go on from.
+
+        A batch that stood as ended has every document here that it will ever have at these positions: what ends while
+        the documents are read is told by the next answer.
+        """
         data: list[msgspec.Raw] = []
         size = 0
         last = position + PAGE_POSITIONS
+        stood: BatchPage | None = None
         while True:
             asked = min(_READ_AT_ONCE, limit - len(data))
             page = await self._service.status(team_id, batch_id, from_position=position, limit=asked)
+            stood = stood or page
             for encoded, after in await asyncio.to_thread(self._encode, page, base_url):
                 position = after
                 if encoded is not None:
@@ -242,7 +249,7 @@ class LabApi:
             if len(page.jobs) < asked and size < PAGE_BYTES:
                 position = max(position, page.counts.total)
             if len(data) >= limit or size >= PAGE_BYTES or position >= min(last, page.counts.total):
-                return page, data, position
+                return stood, data, position
 
     def _encode(self, page: BatchPage, base_url: str) -> list[tuple[bytes | None, int]]:
         """Encode the completed jobs of a page; None for the others, each with the position after it."""

@@ -1,7 +1,7 @@
 """What an answer says of its key's rate: RateLimit and RateLimit-Policy as structured fields
 (draft-ietf-httpapi-ratelimit-headers-10, 3 and 4), and the three fields of its earlier versions, which clients know.
 
-An answer to a key without a rate of its own says nothing: there is no limit to tell.
+A key without a rate of its own has the network's default one. An answer to nobody's key says nothing.
 """
 
 from typing import Final
@@ -27,7 +27,7 @@ def rate_fields(standing: RateStanding) -> dict[str, str]:
 
 
 async def tell_rate(request: web.Request, response: web.StreamResponse) -> None:
-    """Give every answer to a key with a rate its fields (`on_response_prepare`)."""
+    """Give every answer to a key its fields (`on_response_prepare`)."""
     standing = request.get(STANDING)
     if standing is not None:
         response.headers.update(rate_fields(standing))

@@ -7,7 +7,7 @@ Invariants:
 - a batch whose pages are not all settled has its row in `unsettled_batches`: made in the transaction that stores the
   pages, deleted in the one that settles them.
 
-Whoever changes an account holds the lock of its row in `team_accounts`, taken after that of a batch.
+Whoever changes an account holds the lock of its row in `team_accounts`, taken after those of a batch and of a key.
 """
 
 from sqlalchemy import BigInteger, CheckConstraint, Column, ForeignKey, Index, Integer, LargeBinary, Table, text
@@ -79,7 +79,7 @@ credit_holds = Table(
     Column("created_ms", BigInteger, nullable=False),
     sqlite_with_rowid=False,
 )
-"""What is reserved for a batch. It is there before its batch is, which may never come: no reference."""
+"""What is reserved for a batch that is not settled: made in the transaction that stores its pages."""
 
 unsettled_batches = Table(
     "unsettled_batches",

@@ -52,6 +52,9 @@ _RULES = MappingProxyType(
             " ON credit_holds.team_id = team_accounts.team_id"
             " GROUP BY team_accounts.team_id, team_accounts.reserved) AS own WHERE reserved <> held"
         ),
+        "credits are held for batches that are to be settled": (
+            "SELECT count(*) FROM credit_holds WHERE batch_id NOT IN (SELECT batch_id FROM unsettled_batches)"
+        ),
         "a batch that has not ended is to be settled": (
             "SELECT count(*) FROM batch_counts JOIN batches ON batches.batch_id = batch_counts.batch_id"
             " WHERE batches.kind <> 'discovery' AND batch_counts.queued + batch_counts.fetched > 0"

@@ -2,7 +2,8 @@
 
 A batch of up to `PART_JOBS` jobs is stored in one transaction, with others that wait. A larger one is stored in parts,
 so that other callers wait for one part at most: `open_batches` hides it from every read until the transaction of its
-last part, and one that was left open by a crash is dropped when the ledger is opened the next time.
+last part, and one that was left open by a crash is dropped when the ledger is opened the next time. The terms of a
+batch are kept in the transaction that shows it: what is left open holds no credits and no places of its key.
 """
 
 import asyncio
@@ -15,6 +16,7 @@ from types import MappingProxyType
 import msgspec
 from sqlalchemy import Connection, bindparam, delete, select
 
+from dispatcher.account_ledger import Terms
 from dispatcher.adapters.sql_crawl_tables import batch_windows
 from dispatcher.adapters.sql_executor import Refusal, SqlExecutor
 from dispatcher.adapters.sql_expressions import ids_in, locked
@@ -30,7 +32,9 @@ from dispatcher.adapters.sql_schema import (
 )
 from dispatcher.adapters.sql_settlement import note_unsettled
 from dispatcher.adapters.sql_tallies import add_later
+from dispatcher.adapters.sql_terms import Admissions
 from dispatcher.adapters.sql_webhooks import note_webhooks
+from dispatcher.batch_growth import behind_window
 from dispatcher.errors import DispatcherError, IdempotencyConflict, LedgerError
 from dispatcher.jobs import ZERO_RETENTION_MS, Batch, BatchKind, Job, ScrapeOptions
 
@@ -42,12 +46,13 @@ OPEN_FOR_MS = 3_600_000
 
 
 class Submission(msgspec.Struct, frozen=True, kw_only=True):
-    """A batch to store with its jobs, and the key that makes a repeat of it known."""
+    """A batch to store with its jobs, the key that makes a repeat of it known, and what it is taken in on."""
 
     batch: Batch
     jobs: Sequence[Job]
     idempotency_key: str | None
     request_hash: str
+    terms: Terms | None = None
 
     @property
     def key(self) -> tuple[str, str] | None:
@@ -99,12 +104,20 @@ class SqlBatches:
     _submitting: set[asyncio.Task[Batch]]
 
     async def submit(
-        self, batch: Batch, jobs: Sequence[Job], *, idempotency_key: str | None = None, request_hash: str = ""
+        self,
+        batch: Batch,
+        jobs: Sequence[Job],
+        *,
+        terms: Terms | None = None,
+        idempotency_key: str | None = None,
+        request_hash: str = "",
     ) -> Batch:
         """See JobLedger."""
         if any(job.batch_id != batch.batch_id for job in jobs):
             raise LedgerError(f"batch {batch.batch_id} was submitted with a job of another batch")
-        submission = Submission(batch=batch, jobs=jobs, idempotency_key=idempotency_key, request_hash=request_hash)
+        submission = Submission(
+            batch=batch, jobs=jobs, idempotency_key=idempotency_key, request_hash=request_hash, terms=terms
+        )
         if len(jobs) <= PART_JOBS:
             return await self._sql.write(submit_batches, submission, rows=1 + len(jobs))
         task = asyncio.create_task(self._submit_in_parts(submission))
@@ -135,6 +148,8 @@ class SqlBatches:
         batch_id = submission.batch.batch_id
         if stored.batch_id != batch_id:
             return stored
+        if submission.terms is not None:
+            submission = msgspec.structs.replace(submission, jobs=behind_window(submission.jobs, stored.window))
         try:
             for start in range(0, len(submission.jobs), PART_JOBS):
                 part = submission.jobs[start : start + PART_JOBS]
@@ -155,14 +170,22 @@ class SqlBatches:
 
 def submit_batches(connection: Connection, offered: Sequence[Submission]) -> "list[Batch | Refusal]":
     """Store batches with their jobs; each answer is the batch that stands for the submission."""
+    admissions = Admissions(connection, [submission.terms for submission in offered])
     claims = _claims(connection, offered)
     fresh: dict[str, Submission] = {}
+    refused: dict[str, Refusal] = {}
+    credits: dict[str, int] = {}
     for submission in offered:
-        if submission.key is None:
-            fresh[submission.batch.batch_id] = submission
-        elif submission.key not in claims:
-            claims[submission.key] = (submission.request_hash, submission.batch.batch_id)
-            fresh[submission.batch.batch_id] = submission
+        if submission.key is not None and submission.key in claims:
+            continue
+        batch_id = submission.batch.batch_id
+        try:
+            fresh[batch_id], credits[batch_id] = _admitted(admissions, submission)
+        except DispatcherError as error:
+            refused[batch_id] = Refusal(error)
+            continue
+        if submission.key is not None:
+            claims[submission.key] = (submission.request_hash, batch_id)
     stored = _insert(connection, list(fresh.values()))
     claims |= _claim(connection, list(fresh.values()))
     lost = [batch_id for batch_id, own in fresh.items() if own.key is not None and claims[own.key][1] != batch_id]
@@ -171,9 +194,23 @@ def submit_batches(connection: Connection, offered: Sequence[Submission]) -> "li
         connection.execute(_DROP_COUNTS, {"ids": lost})
         connection.execute(_DROP_BATCHES, {"ids": lost})
     _insert_jobs(connection, [own for batch_id, own in fresh.items() if batch_id not in lost])
+    for batch_id, own in fresh.items():
+        if own.terms is not None and batch_id not in lost:
+            admissions.reserve(own.terms, batch_id, credits[batch_id])
     note_unsettled(connection, [stored[batch_id] for batch_id in fresh if batch_id not in lost])
     note_webhooks(connection, [stored[batch_id] for batch_id in fresh if batch_id not in lost])
-    return [_answer(connection, submission, claims, stored) for submission in offered]
+    return [
+        refused.get(submission.batch.batch_id) or _answer(connection, submission, claims, stored)
+        for submission in offered
+    ]
+
+
+def _admitted(admissions: Admissions, submission: Submission) -> tuple[Submission, int]:
+    """A submission as it may be stored, and what is to be reserved for it."""
+    if submission.terms is None:
+        return submission, 0
+    batch, credits = admissions.admit(submission.terms, submission.batch)
+    return msgspec.structs.replace(submission, batch=batch, jobs=behind_window(submission.jobs, batch.window)), credits
 
 
 def _answer(
@@ -290,10 +327,11 @@ def _insert_jobs(connection: Connection, fresh: Sequence[Submission]) -> None:
 
 def _open(submission: Submission, connection: Connection) -> Batch:
     """Store a batch without its jobs, hidden; or the batch that its key brought before."""
+    admissions = Admissions(connection, [submission.terms])
     claims = _claims(connection, [submission])
     if submission.key in claims:
         return _unless_refused(_answer(connection, submission, claims, {}))
-    empty = msgspec.structs.replace(submission, jobs=())
+    empty, _ = _admitted(admissions, msgspec.structs.replace(submission, jobs=()))
     stored = _insert(connection, [empty], {submission.batch.batch_id: len(submission.jobs)})
     insert_rows(connection, open_batches, [(submission.batch.batch_id, submission.batch.created_ms)])
     return stored[submission.batch.batch_id]
@@ -309,11 +347,16 @@ def _add_part(batch_id: str, part: Sequence[Job], connection: Connection) -> Non
 
 def _close(submission: Submission, stored: Batch, connection: Connection) -> Batch:
     """Show a batch whose jobs are all stored; or the batch that took its key meanwhile, then it stays hidden."""
+    admissions = Admissions(connection, [submission.terms])
     claims = _claim(connection, [submission])
     standing = _unless_refused(_answer(connection, submission, claims, {stored.batch_id: stored}))
     if standing.batch_id == stored.batch_id and connection.execute(_CLOSE, {"of_batch": stored.batch_id}).rowcount != 1:
         raise LedgerError(f"batch {stored.batch_id} took more than {OPEN_FOR_MS // 60_000} minutes to store")
     if standing.batch_id == stored.batch_id:
+        if submission.terms is not None:
+            pages_out = len(submission.jobs[: stored.window])
+            granted = admissions.readmit(submission.terms, stored, pages_out)
+            admissions.reserve(submission.terms, stored.batch_id, granted)
         note_unsettled(connection, [stored])
         note_webhooks(connection, [stored])
     return standing

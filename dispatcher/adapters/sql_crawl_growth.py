@@ -6,6 +6,8 @@ from typing import NamedTuple
 import msgspec
 from sqlalchemy import BigInteger, BindParameter, Connection, bindparam, delete, select, update
 
+from dispatcher.accounts import CREDITS_PER_PAGE
+from dispatcher.adapters.sql_accounts import held_for
 from dispatcher.adapters.sql_batches import Submission, submit_batches
 from dispatcher.adapters.sql_crawl_tables import crawl_pages, crawl_urls, crawl_waiting, crawls
 from dispatcher.adapters.sql_executor import Refusal
@@ -124,11 +126,14 @@ def start_crawl(
     batch_id = crawl.batch.batch_id
     if stored.batch_id != batch_id:
         return stored, ()
+    spec = crawl.spec
+    if submission.terms is not None and (held := held_for(connection, batch_id)) is not None:
+        spec = msgspec.structs.replace(spec, limit=held // CREDITS_PER_PAGE)
     row = CrawlRow(
         batch_id=batch_id,
         team_id=stored.team_id,
-        url=crawl.spec.url,
-        spec=msgspec.json.encode(crawl.spec).decode(),
+        url=spec.url,
+        spec=msgspec.json.encode(spec).decode(),
         site_url=crawl.spec.url,
         discovery_id=None,
         created_ms=stored.created_ms,

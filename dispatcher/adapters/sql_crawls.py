@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 from sqlalchemy import BigInteger, Boolean, Connection, bindparam, cast, or_, select
 
+from dispatcher.account_ledger import Terms
 from dispatcher.adapters.sql_batches import Submission
 from dispatcher.adapters.sql_crawl_growth import (
     CRAWL,
@@ -67,10 +68,18 @@ class SqlCrawls(CrawlLedger):
     _sql: SqlExecutor
 
     async def start_crawl(
-        self, crawl: NewCrawl, growth: Growth, *, idempotency_key: str | None = None, request_hash: str = ""
+        self,
+        crawl: NewCrawl,
+        growth: Growth,
+        *,
+        terms: Terms | None = None,
+        idempotency_key: str | None = None,
+        request_hash: str = "",
     ) -> tuple[Batch, tuple[Job, ...]]:
         """See CrawlLedger."""
-        submission = Submission(batch=crawl.batch, jobs=(), idempotency_key=idempotency_key, request_hash=request_hash)
+        submission = Submission(
+            batch=crawl.batch, jobs=(), idempotency_key=idempotency_key, request_hash=request_hash, terms=terms
+        )
         started: tuple[Batch, tuple[Job, ...]] = await self._grow(
             crawl.batch.batch_id, partial(start_crawl, crawl, growth, submission)
         )

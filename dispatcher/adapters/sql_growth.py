@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import msgspec
 from sqlalchemy import BigInteger, Connection, bindparam, select, update
 
+from dispatcher.account_ledger import Terms
 from dispatcher.adapters.sql_batches import claim_keys, claimed, conflict
 from dispatcher.adapters.sql_crawl_tables import batch_windows
 from dispatcher.adapters.sql_executor import Refusal, SqlExecutor
@@ -19,8 +20,10 @@ from dispatcher.adapters.sql_rows import columns_of, insert_rows, read_struct, r
 from dispatcher.adapters.sql_schema import COUNTED_STATES, batch_counts, batches, jobs, open_batches
 from dispatcher.adapters.sql_settlement import cached_count, note_more_unsettled
 from dispatcher.adapters.sql_tallies import add_later, standing
+from dispatcher.adapters.sql_terms import Admissions
 from dispatcher.adapters.sql_webhooks import reopen_webhook
 from dispatcher.batch_growth import Extension, GrowthLedger, Released
+from dispatcher.errors import DispatcherError
 from dispatcher.jobs import HELD_DEADLINE_MS, BatchKind, Job
 
 _HELD_BATCH = locked(
@@ -29,7 +32,13 @@ _HELD_BATCH = locked(
     )
 )
 _WINDOW = (
-    select(batch_windows.c.most, batch_windows.c.delay_ms, batch_windows.c.next_position, batches.c.budget_credits)
+    select(
+        batch_windows.c.most,
+        batch_windows.c.delay_ms,
+        batch_windows.c.next_position,
+        batches.c.budget_credits,
+        batches.c.key_window,
+    )
     .join_from(batch_windows, batches, batches.c.batch_id == batch_windows.c.batch_id)
     .where(batch_windows.c.batch_id == bindparam("of_batch"))
 )
@@ -37,6 +46,11 @@ _MOVE_WINDOW = (
     update(batch_windows)
     .where(batch_windows.c.batch_id == bindparam("of_batch"))
     .values(next_position=bindparam("to_position"), is_open=bindparam("open_now", type_=BigInteger()))
+)
+_NARROW_WINDOW = (
+    update(batch_windows)
+    .where(batch_windows.c.batch_id == bindparam("of_batch"), batch_windows.c.most > bindparam("to_most"))
+    .values(most=bindparam("to_most"))
 )
 _OPEN_WINDOWS = (
     select(batch_windows.c.batch_id)
@@ -72,6 +86,7 @@ class _Window(msgspec.Struct, frozen=True, kw_only=True):
     delay_ms: int
     next_position: int
     budget_credits: int | None
+    key_window: int | None
 
 
 class _Addition(NamedTuple):
@@ -83,6 +98,7 @@ class _Addition(NamedTuple):
     now_ms: int
     key: tuple[str, str] | None
     request_hash: str
+    terms: Terms | None
 
 
 class BatchStep(msgspec.Struct, frozen=True):
@@ -139,6 +155,9 @@ def let_out(connection: Connection, batch_id: str, *, now_ms: int, deadline_ms: 
     first = min(window.next_position, total)
     is_out = max(0, counts["queued"] - (total - first))
     room = window.most - is_out
+    if window.key_window is not None:
+        # The key's pages are in progress until they are cleaned.
+        room -= counts["fetched"]
     if window.budget_credits is not None:
         # Every page that is out may be completed, and cost its credit.
         spent = counts["fetched"] + counts["completed"] - cached_count(connection, batch_id)
@@ -169,12 +188,13 @@ class SqlGrowth(GrowthLedger):
         jobs: Sequence[Job],
         *,
         now_ms: int,
+        terms: Terms | None = None,
         idempotency_key: str | None = None,
         request_hash: str = "",
     ) -> Extension:
         """See GrowthLedger."""
         key = None if idempotency_key is None else (team_id, idempotency_key)
-        addition = _Addition(team_id, batch_id, jobs, now_ms, key, request_hash)
+        addition = _Addition(team_id, batch_id, jobs, now_ms, key, request_hash, terms)
         step = BatchStep(batch_id, partial(_extend, addition))
         answer: Extension = await self._sql.write(in_order, step, rows=len(jobs))
         return answer
@@ -201,9 +221,19 @@ def _extend(addition: _Addition, connection: Connection) -> Extension | Refusal:
         return Extension(outcome="repeated") if known == mine else Refusal(conflict(key[1]))
     if batch.cancelled_ms is not None:
         return Extension(outcome="over")
+    terms = addition.terms
+    admissions = Admissions(connection, [terms])
+    try:
+        most, credits = (None, 0) if terms is None else admissions.extend(terms, batch_id)
+    except DispatcherError as error:
+        return Refusal(error)
     # Two requests for this batch come one after the other; one with the same key for another batch may be first here.
     if key is not None and claim_keys(connection, [(key, *mine)])[key] != mine:
         return Refusal(conflict(key[1]))
+    if terms is not None:
+        admissions.reserve(terms, batch_id, credits)
+    if most is not None:
+        connection.execute(_NARROW_WINDOW, {"of_batch": batch_id, "to_most": most})
     added = add_jobs(connection, batch_id, addition.jobs)
     if all(job.deadline_ms != HELD_DEADLINE_MS for job in added):
         return Extension(outcome="added", jobs=tuple(added))

@@ -33,6 +33,7 @@ from dispatcher.adapters.sql_leaders import SqlLeaders
 from dispatcher.adapters.sql_log import SqlLog
 from dispatcher.adapters.sql_nodes import SqlNodes
 from dispatcher.adapters.sql_pages import SqlPages
+from dispatcher.adapters.sql_pruning import SqlPruning
 from dispatcher.adapters.sql_results import SqlResults
 from dispatcher.adapters.sql_robots_usage import SqlRobotsUsage
 from dispatcher.adapters.sql_schedules import SqlSchedules
@@ -69,6 +70,7 @@ class SqlLedger(
     SqlGrowth,
     SqlCrawls,
     SqlPages,
+    SqlPruning,
 ):
     """The ledger port. Made by `open_ledger`; belongs to the event loop it was opened in."""
 

@@ -38,6 +38,10 @@ class Tallies:
         rows = self._amounts.setdefault(table, {})
         return rows.setdefault(key, defaultdict(int))
 
+    def rows(self, table: Table) -> list[str]:
+        """The rows of a table that are added to."""
+        return list(self._amounts.get(table, ()))
+
     def merge(self, other: "Tallies") -> None:
         """Add what another one adds."""
         for table, rows in other._amounts.items():
@@ -104,12 +108,21 @@ def standing(connection: Connection, table: Table, key: str) -> dict[str, int] |
     row = connection.execute(_ROWS[table], {"key": key}).one_or_none()
     if row is None:
         return None
+    added = added_to(connection, table, key)
+    return {column: amount + added[column] for column, amount in zip(_COLUMNS[table], row[1:], strict=True)}
+
+
+def added_to(connection: Connection, table: Table, key: str) -> dict[str, int]:
+    """What the group adds to a row that is read otherwise, by column."""
     kept = _kept(connection)
     pending = (kept.group.of(table, key), kept.bulk.of(table, key))
-    return {
-        column: amount + sum(amounts[column] for amounts in pending)
-        for column, amount in zip(_COLUMNS[table], row[1:], strict=True)
-    }
+    return {column: sum(amounts[column] for amounts in pending) for column in _COLUMNS[table]}
+
+
+def changed(connection: Connection, table: Table) -> list[str]:
+    """The rows of a table that the group adds to."""
+    kept = _kept(connection)
+    return sorted({*kept.group.rows(table), *kept.bulk.rows(table)})
 
 
 def _kept(connection: Connection) -> _Kept:

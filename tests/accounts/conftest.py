@@ -8,10 +8,14 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from dispatcher.account_ledger import Terms
+from dispatcher.accounts import FIRST_STEP
 from dispatcher.jobs import Batch
 from dispatcher.ledger import Ledger
 from tests.ledger.conftest import NOW_MS, Rows
 from tests.ledger.databases import KINDS, Database, empty_database
+
+TEAM = "team"
 
 
 @pytest.fixture
@@ -34,6 +38,29 @@ async def ledger(database: Database) -> AsyncIterator[Ledger]:
     assert await database.broken() == []
 
 
+def terms(
+    pages: int,
+    *,
+    step: str = FIRST_STEP,
+    key_id: str | None = None,
+    max_concurrency: int | None = None,
+    daily_credits: int | None = None,
+    takes_less: bool = False,
+) -> Terms:
+    """Terms of the tests' team: pages that are paid for, and the limits of a key."""
+    return Terms(
+        team_id=TEAM,
+        key_id=key_id,
+        max_concurrency=max_concurrency,
+        daily_credits=daily_credits,
+        pages=pages,
+        credits=pages,
+        takes_less=takes_less,
+        step=step,
+        now_ms=NOW_MS,
+    )
+
+
 class Work:
     """Submits batches and ends their pages."""
 
@@ -43,6 +70,11 @@ class Work:
     async def submit(self, pages: int, *, key_id: str | None = None, budget: int | None = None) -> Batch:
         batch = msgspec.structs.replace(self.rows.batch(), key_id=key_id, budget_credits=budget)
         return await self.ledger.submit(batch, self.rows.jobs(batch, pages))
+
+    async def pay(self, pages: int) -> Batch:
+        """Submit a batch whose pages are paid for."""
+        batch = self.rows.batch()
+        return await self.ledger.submit(batch, self.rows.jobs(batch, pages), terms=terms(pages))
 
     async def finish(self, batch: Batch, *, completed: int = 0, refused: int = 0, failed: int = 0) -> None:
         """End queued pages of a batch, in the order of their positions; the rest is cancelled if any is left."""

@@ -2,20 +2,20 @@
 
 import asyncio
 import tempfile
+from collections.abc import Coroutine
 from pathlib import Path
 
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 
-from dispatcher.accounts import PrepaidAccounts
 from dispatcher.adapters.sql_audit import broken_invariants
 from dispatcher.adapters.sql_ledger import SqlLedger, open_sqlite_ledger
 from dispatcher.batch_events import BatchEvents
 from dispatcher.errors import PaymentRequired
 from dispatcher.jobs import Batch
 from dispatcher.settling import Settling
-from tests.accounts.conftest import Work
+from tests.accounts.conftest import Work, terms
 from tests.ledger.conftest import NOW_MS, Rows
 
 TEAM = "team"
@@ -37,7 +37,6 @@ class AccountMachine(RuleBasedStateMachine):
     @initialize(amount=st.integers(1, 30))
     def start(self, amount: int) -> None:
         self.ledger: SqlLedger = self.runner.run(open_sqlite_ledger(self.path))
-        self.accounts = PrepaidAccounts(ledger=self.ledger, clock=lambda: NOW_MS)
         self.settling = Settling(ledger=self.ledger, events=BatchEvents(), clock=lambda: NOW_MS)
         self.work = Work(self.ledger, Rows())
         self.add(amount)
@@ -50,9 +49,9 @@ class AccountMachine(RuleBasedStateMachine):
     @rule(target=batches, pages=st.integers(0, 12))
     def submit(self, pages: int) -> Batch | None:
         batch = self.work.rows.batch()
-        if not self._reserve(batch, pages, "submitted"):
+        jobs = self.work.rows.jobs(batch, pages)
+        if not self._paid(self.ledger.submit(batch, jobs, terms=terms(pages)), pages):
             return None
-        self.runner.run(self.ledger.submit(batch, self.work.rows.jobs(batch, pages)))
         self.held[batch.batch_id], self.completed[batch.batch_id], self.open[batch.batch_id] = pages, 0, pages
         return batch
 
@@ -65,15 +64,16 @@ class AccountMachine(RuleBasedStateMachine):
         if standing.cancelled_ms is not None:
             return
         name = f"{step} of {len(self.held)} {self.runner.run(self.ledger.counts(batch.batch_id)).total}"
-        if self._reserve(batch, pages, name):
-            self.runner.run(self.ledger.extend(TEAM, batch.batch_id, self.work.rows.jobs(batch, pages), now_ms=NOW_MS))
+        jobs = self.work.rows.jobs(batch, pages)
+        of_step = terms(pages, step=name)
+        if self._paid(self.ledger.extend(TEAM, batch.batch_id, jobs, now_ms=NOW_MS, terms=of_step), pages):
             self.held[batch.batch_id] = self.held.get(batch.batch_id, 0) + pages
             self.completed.setdefault(batch.batch_id, 0)
             self.open[batch.batch_id] += pages
 
-    def _reserve(self, batch: Batch, pages: int, step: str) -> bool:
+    def _paid(self, stored: Coroutine[None, None, object], pages: int) -> bool:
         try:
-            self.runner.run(self.accounts.reserve(TEAM, batch.batch_id, pages, step=step))
+            self.runner.run(stored)
         except PaymentRequired:
             assert pages > self.balance
             return False
@@ -96,11 +96,6 @@ class AccountMachine(RuleBasedStateMachine):
         if batch is not None:
             self.runner.run(self.ledger.cancel(batch.batch_id, NOW_MS))
             self.open[batch.batch_id] = 0
-
-    @rule(batch=batches)
-    def withdraw_what_is_stored(self, batch: Batch | None) -> None:
-        if batch is not None:
-            self.runner.run(self.accounts.withdraw(batch.batch_id))
 
     @rule(times=st.integers(1, 2))
     def settle(self, times: int) -> None:

@@ -3,29 +3,27 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from typing import TYPE_CHECKING
 
 import msgspec
 import pytest
 
 from dispatcher.account_ledger import day_of
-from dispatcher.accounts import FIRST_STEP, PrepaidAccounts
+from dispatcher.adapters import sql_batches
+from dispatcher.adapters.sql_batches import PART_JOBS, Submission
 from dispatcher.batch_events import BatchEvents
 from dispatcher.batch_growth import behind_window, not_held
-from dispatcher.errors import PaymentRequired
+from dispatcher.errors import LedgerError, PaymentRequired
+from dispatcher.jobs import Batch
 from dispatcher.ledger import Ledger
 from dispatcher.settling import Settling
+from tests.accounts.conftest import TEAM, Work, terms
 from tests.ledger.conftest import NOW_MS
 
 if TYPE_CHECKING:
-    from tests.accounts.conftest import Work
+    from dispatcher.adapters.sql_ledger import SqlLedger
     from tests.ledger.databases import Database
-
-TEAM = "team"
-
-
-def accounts_of(ledger: Ledger) -> PrepaidAccounts:
-    return PrepaidAccounts(ledger=ledger, clock=lambda: NOW_MS)
 
 
 def settling_of(ledger: Ledger, now_ms: int = NOW_MS) -> Settling:
@@ -43,19 +41,17 @@ async def kinds(ledger: Ledger) -> list[tuple[str, int]]:
 
 
 async def test_a_team_without_an_account_has_no_limit(ledger: Ledger, work: Work) -> None:
-    batch = await work.submit(3)
-    assert not await accounts_of(ledger).reserve(TEAM, batch.batch_id, 10_000_000)
-    assert await accounts_of(ledger).reserve_more(TEAM, batch.batch_id, 7, step="more") == 7
+    batch = work.rows.batch()
+    jobs = work.rows.jobs(batch, 3)
+    dear = msgspec.structs.replace(terms(3), credits=10_000_000)
+    assert await ledger.submit(batch, jobs, terms=dear) == batch
     assert await ledger.account(TEAM) is None
 
 
 async def test_completed_pages_are_charged_and_everything_else_is_free(ledger: Ledger, work: Work) -> None:
     await ledger.add_credits(TEAM, 10, kind="purchase", note="invoice 1", now_ms=NOW_MS)
-    accounts = accounts_of(ledger)
-    batch = work.rows.batch()
-    assert await accounts.reserve(TEAM, batch.batch_id, 6)
+    batch = await work.pay(6)
     assert await standing(ledger) == (4, 6)
-    await ledger.submit(batch, work.rows.jobs(batch, 6))
     await work.finish(batch, completed=2, refused=1, failed=1)
     settling = settling_of(ledger)
     assert await settling.once() == 0
@@ -66,35 +62,46 @@ async def test_completed_pages_are_charged_and_everything_else_is_free(ledger: L
     assert await kinds(ledger) == [("purchase", 10), ("reserve", -6), ("release", 6), ("settle", -2)]
 
 
-async def test_a_reservation_that_the_balance_does_not_cover_is_refused_whole(ledger: Ledger, work: Work) -> None:
+async def test_a_batch_that_the_balance_does_not_cover_is_refused_whole(ledger: Ledger, work: Work) -> None:
     await ledger.add_credits(TEAM, 5, kind="grant", note="", now_ms=NOW_MS)
     with pytest.raises(PaymentRequired, match=r"may cost 6 credits and the team has 5 .*meadow team credits add") as no:
-        await accounts_of(ledger).reserve(TEAM, work.rows.new_id(), 6)
+        await work.pay(6)
     assert (no.value.balance, no.value.needed) == (5, 6)
     assert await standing(ledger) == (5, 0)
     assert await kinds(ledger) == [("grant", 5)]
+    assert (await ledger.job_counts()).total == 0
 
 
-async def test_a_repeat_of_a_step_reserves_nothing_more(ledger: Ledger, work: Work) -> None:
-    await ledger.add_credits(TEAM, 10, kind="purchase", note="", now_ms=NOW_MS)
-    accounts = accounts_of(ledger)
-    batch_id = work.rows.new_id()
-    for _ in range(3):
-        assert await accounts.reserve(TEAM, batch_id, 4)
-        assert await accounts.reserve_more(TEAM, batch_id, 9, step="links of page 1") == 6
-    assert await accounts.reserve_more(TEAM, batch_id, 9, step="links of page 2") == 0
-    assert await standing(ledger) == (0, 10)
+async def test_a_repeat_reserves_nothing_more_even_where_the_credits_are_gone(
+    ledger: Ledger, database: Database, work: Work
+) -> None:
+    await ledger.add_credits(TEAM, 4, kind="purchase", note="", now_ms=NOW_MS)
+    batches = [work.rows.batch() for _ in range(6)]
+    async with database.ledger() as second:
+        stored = await asyncio.gather(
+            *(
+                (ledger, second)[turn % 2].submit(
+                    batch, work.rows.jobs(batch, 4), terms=terms(4), idempotency_key="once", request_hash="same"
+                )
+                for turn, batch in enumerate(batches)
+            )
+        )
+    assert len({each.batch_id for each in stored}) == 1
+    assert await standing(ledger) == (0, 4)
+    first, of_step = stored[0], terms(1, step="added")
+    with pytest.raises(PaymentRequired):
+        await ledger.extend(TEAM, first.batch_id, work.rows.jobs(first, 1), now_ms=NOW_MS, terms=of_step)
+    assert (await ledger.counts(first.batch_id)).total == 4
 
 
 async def test_many_submissions_at_once_never_overdraw(ledger: Ledger, database: Database, work: Work) -> None:
     await ledger.add_credits(TEAM, 100, kind="purchase", note="", now_ms=NOW_MS)
     async with database.ledger() as second:
-        desks = [accounts_of(ledger), accounts_of(second)]
-        wishes = [desks[turn % 2].reserve(TEAM, work.rows.new_id(), 7) for turn in range(40)]
-        answers = await asyncio.gather(*wishes, return_exceptions=True)
-    granted = [answer for answer in answers if answer is True]
-    assert len(granted) == 14
-    assert all(isinstance(answer, PaymentRequired) for answer in answers if answer is not True)
+        desks = [Work(ledger, work.rows), Work(second, work.rows)]
+        answers = await asyncio.gather(*(desks[turn % 2].pay(7) for turn in range(40)), return_exceptions=True)
+    stored = [answer for answer in answers if isinstance(answer, Batch)]
+    assert len(stored) == 14
+    assert all(isinstance(answer, PaymentRequired) for answer in answers if not isinstance(answer, Batch))
     assert await standing(ledger) == (2, 98)
     numbers = [entry.number for entry in await ledger.credit_entries(TEAM)]
     assert numbers == list(range(15, 0, -1))
@@ -102,10 +109,7 @@ async def test_many_submissions_at_once_never_overdraw(ledger: Ledger, database:
 
 async def test_two_dispatchers_that_settle_at_once_charge_once(ledger: Ledger, database: Database, work: Work) -> None:
     await ledger.add_credits(TEAM, 50, kind="purchase", note="", now_ms=NOW_MS)
-    batches = [work.rows.batch() for _ in range(5)]
-    for batch in batches:
-        await accounts_of(ledger).reserve(TEAM, batch.batch_id, 4)
-        await ledger.submit(batch, work.rows.jobs(batch, 4))
+    for batch in [await work.pay(4) for _ in range(5)]:
         await work.finish(batch, completed=3, failed=1)
     async with database.ledger() as second:
         settled = await asyncio.gather(*(settling_of(desk).once() for desk in (ledger, second, ledger, second)))
@@ -115,56 +119,71 @@ async def test_two_dispatchers_that_settle_at_once_charge_once(ledger: Ledger, d
     assert (day.completed, day.failed, day.credits) == (15, 5, 15)
 
 
-async def test_what_is_reserved_for_a_batch_that_was_not_stored_goes_back(ledger: Ledger, work: Work) -> None:
-    await ledger.add_credits(TEAM, 10, kind="purchase", note="", now_ms=NOW_MS)
-    accounts = accounts_of(ledger)
-    lost, stored = work.rows.batch(), work.rows.batch()
-    await accounts.reserve(TEAM, lost.batch_id, 3)
-    await accounts.reserve(TEAM, stored.batch_id, 3)
-    await ledger.submit(stored, work.rows.jobs(stored, 3))
-    for batch in (lost, stored, lost):
-        await accounts.withdraw(batch.batch_id)
-    assert await standing(ledger) == (7, 3)
+async def test_a_batch_that_is_not_stored_holds_no_credits(
+    ledger: SqlLedger, database: Database, work: Work, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await ledger.add_credits(TEAM, 10_000, kind="purchase", note="", now_ms=NOW_MS)
+    taken = (await work.pay(1)).batch_id
+
+    def fail(*_: object) -> None:
+        raise LedgerError("the disk is full")
+
+    for pages in (3, PART_JOBS + 1):
+        monkeypatch.setattr(sql_batches, "note_webhooks", fail)
+        with pytest.raises(LedgerError, match="disk is full"):
+            await work.pay(pages)
+        monkeypatch.undo()
+        assert await standing(ledger) == (9_999, 1)
+        twice = work.rows.batch()
+        jobs = work.rows.jobs(twice, pages)
+        jobs[-1] = msgspec.structs.replace(jobs[-1], job_id=jobs[0].job_id)
+        with pytest.raises(LedgerError, match="refused a write"):
+            await ledger.submit(twice, jobs, terms=terms(pages))
+        assert await standing(ledger) == (9_999, 1)
+    assert await database.run("SELECT batch_id FROM credit_holds") == [(taken,)]
+    assert await database.run("SELECT count(*) FROM batches") == [(1,)]
 
 
-async def test_what_a_process_reserved_and_never_used_goes_back_in_time(ledger: Ledger, work: Work) -> None:
-    await ledger.add_credits(TEAM, 10, kind="purchase", note="", now_ms=NOW_MS)
-    await accounts_of(ledger).reserve(TEAM, work.rows.new_id(), 3)
-    running = work.rows.batch()
-    await accounts_of(ledger).reserve(TEAM, running.batch_id, 2)
-    await ledger.submit(running, work.rows.jobs(running, 2))
-    await settling_of(ledger, NOW_MS + 3_600_000).once()
-    assert await standing(ledger) == (5, 5)
-    await settling_of(ledger, NOW_MS + 3 * 3_600_000).once()
-    assert await standing(ledger) == (8, 2)
+async def test_a_process_that_is_killed_between_the_parts_of_a_batch_leaves_no_credits_held(
+    ledger: SqlLedger, work: Work
+) -> None:
+    await ledger.add_credits(TEAM, 10_000, kind="purchase", note="", now_ms=NOW_MS)
+    batch = work.rows.batch()
+    jobs = work.rows.jobs(batch, PART_JOBS + 5)
+    killed = Submission(batch=batch, jobs=jobs, idempotency_key="once", request_hash="same", terms=terms(len(jobs)))
+    await ledger._sql.write_one(partial(sql_batches._open, killed))
+    await ledger._sql.write_one(partial(sql_batches._add_part, batch.batch_id, jobs[:PART_JOBS]))
+    assert await standing(ledger) == (10_000, 0)
+    again = await ledger.submit(work.rows.batch(), [], terms=terms(0), idempotency_key="once", request_hash="same")
+    assert again.batch_id != batch.batch_id
+    await ledger.drop_left_open(2**62)
+    assert await standing(ledger) == (10_000, 0)
 
 
-async def test_one_step_of_a_reservation_is_taken_back_once(ledger: Ledger, work: Work) -> None:
-    await ledger.add_credits(TEAM, 10, kind="purchase", note="", now_ms=NOW_MS)
-    accounts = accounts_of(ledger)
-    batch_id = work.rows.new_id()
-    await accounts.reserve(TEAM, batch_id, 3)
-    await accounts.reserve(TEAM, batch_id, 2, step="added")
-    for _ in range(2):
-        await accounts.withdraw_step(batch_id, "added")
-        await accounts.withdraw_step(batch_id, "never made")
-    assert await standing(ledger) == (7, 3)
-    await accounts.withdraw_step(batch_id, FIRST_STEP)
-    assert await standing(ledger) == (10, 0)
+async def test_a_large_batch_is_paid_for_when_it_is_shown(ledger: SqlLedger, work: Work) -> None:
+    pages = PART_JOBS + 5
+    await ledger.add_credits(TEAM, pages + 1, kind="purchase", note="", now_ms=NOW_MS)
+    with pytest.raises(PaymentRequired):
+        await work.pay(pages + 2)
+    answers = await asyncio.gather(work.pay(pages), work.pay(pages), return_exceptions=True)
+    assert [type(answer) for answer in sorted(answers, key=lambda each: isinstance(each, Batch))] == [
+        PaymentRequired,
+        Batch,
+    ]
+    assert await standing(ledger) == (1, pages)
+    assert (await ledger.job_counts()).total == pages
 
 
 async def test_a_batch_that_grows_after_it_was_settled_is_settled_again_for_its_new_pages(
     ledger: Ledger, work: Work
 ) -> None:
     await ledger.add_credits(TEAM, 10, kind="purchase", note="", now_ms=NOW_MS)
-    accounts, settling = accounts_of(ledger), settling_of(ledger)
-    batch = work.rows.batch()
-    await accounts.reserve(TEAM, batch.batch_id, 2)
-    await ledger.submit(batch, work.rows.jobs(batch, 2))
+    settling = settling_of(ledger)
+    batch = await work.pay(2)
     await work.finish(batch, completed=2)
     assert await settling.once() == 1
-    await accounts.reserve(TEAM, batch.batch_id, 3, step="added")
-    await ledger.extend(TEAM, batch.batch_id, work.rows.jobs(batch, 3), now_ms=NOW_MS)
+    of_step = terms(3, step="added")
+    await ledger.extend(TEAM, batch.batch_id, work.rows.jobs(batch, 3), now_ms=NOW_MS, terms=of_step)
     assert await standing(ledger) == (5, 3)
     await work.finish(batch, completed=1, refused=2)
     assert await settling.once() == 1

@@ -22,6 +22,7 @@ from dispatcher.cli_accounts import serve_accounts
 from dispatcher.core import Core
 from dispatcher.intake import Intake
 from dispatcher.jobs import JobState
+from dispatcher.rate_limits import DEFAULT_PER_MINUTE
 from dispatcher.settling import Settling
 from tests.lab_desk import KEY_SECRET, OTHER_TEAM, TEAM, Desk, Desks, pages
 from tests.stores import opened_ledger
@@ -255,7 +256,17 @@ async def test_requests_beyond_a_keys_rate_wait_and_every_answer_says_how_many_a
     assert 0 < int(refused.headers["Retry-After"]) <= 20
     assert refused.headers["RateLimit-Reset"] == refused.headers["Retry-After"]
     assert refused.body["details"]["retryAfterSeconds"] == int(refused.headers["Retry-After"])
-    assert "RateLimit-Limit" not in (await admin.get("/v1/usage")).headers
+
+
+async def test_every_answer_to_a_key_without_a_rate_tells_of_the_default_one(admin: Lab, lab: Lab) -> None:
+    answers = [await lab.get("/v1/usage"), await lab.get("/v1/keys"), await lab.get("/v2/batch/scrape/unknown")]
+    assert [answer.status for answer in answers] == [200, 403, 404]
+    assert [answer.headers["RateLimit-Limit"] for answer in answers] == [str(DEFAULT_PER_MINUTE)] * 3
+    left = [int(answer.headers["RateLimit-Remaining"]) for answer in answers]
+    assert all(DEFAULT_PER_MINUTE - 3 <= each < DEFAULT_PER_MINUTE for each in left)
+    nobody = await admin.with_key("fc-whatever").get("/v1/usage")
+    assert nobody.status == 401
+    assert "RateLimit-Limit" not in nobody.headers
 
 
 async def test_pages_beyond_a_keys_concurrency_wait_their_turn(admin: Lab, desks: Desks) -> None:

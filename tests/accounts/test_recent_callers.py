@@ -7,9 +7,9 @@ import pytest
 
 from dispatcher.api_keys import RANDOM_BYTES, key_mac, make_key
 from dispatcher.callers import Callers
-from dispatcher.errors import KeyExpired, KeyRevoked, Unauthorized
+from dispatcher.errors import KeyExpired, KeyRevoked, RateLimited, Unauthorized
 from dispatcher.jobs import ApiKey
-from dispatcher.rate_limits import OwnRates
+from dispatcher.rate_limits import OwnRates, Rates, RateStanding
 from dispatcher.recent_callers import RecentCallers
 
 SECRET = bytes(32)
@@ -45,17 +45,25 @@ class Stored:
         pass
 
 
+class NoServer(Rates):
+    """Buckets that may not be asked."""
+
+    async def take(self, key_id: str, *, per_minute: int, now_ms: int) -> RateStanding:
+        raise AssertionError(f"the buckets of all dispatchers were asked for {key_id}")
+
+
 class Door:
     """Callers of stored keys, with a clock that is set by hand."""
 
-    def __init__(self, stored: Stored) -> None:
+    def __init__(self, stored: Stored, rates: Rates | None = None) -> None:
         self.now_ms = START_MS
         self.callers = Callers(
             keys=stored,
             key_secret=SECRET,
             clock=lambda: self.now_ms,
-            rates=OwnRates(),
+            rates=rates or OwnRates(),
             refused=stored,
+            default_per_minute=2,
             recent=RecentCallers(monotonic_ms=lambda: self.now_ms),
         )
 
@@ -65,7 +73,8 @@ async def test_a_key_is_read_once_a_second() -> None:
     door = Door(stored)
     first = await door.callers.caller_of(NEW.text)
     door.now_ms += 999
-    assert await door.callers.caller_of(NEW.text) == first
+    again = await door.callers.caller_of(NEW.text)
+    assert again == msgspec.structs.replace(first, rate=again.rate)
     assert stored.asked == 1
     stored.keys = [msgspec.structs.replace(stored.keys[0], revoked_ms=door.now_ms)]
     door.now_ms += 1
@@ -101,3 +110,13 @@ async def test_a_keys_rate_is_counted_for_the_remembered_too() -> None:
     left = [caller.rate.remaining for _ in range(3) if (caller := await door.callers.caller_of(NEW.text)).rate]
     assert left == [2, 1, 0]
     assert stored.asked == 1
+
+
+async def test_a_key_without_a_rate_has_the_default_one_which_asks_no_server() -> None:
+    door = Door(Stored(), NoServer())
+    left = [caller.rate for _ in range(2) if (caller := await door.callers.caller_of(NEW.text))]
+    assert [(rate.limit, rate.remaining) for rate in left if rate is not None] == [(2, 1), (2, 0)]
+    with pytest.raises(RateLimited, match="may make 2 requests a minute"):
+        await door.callers.caller_of(NEW.text)
+    door.now_ms += 30_000
+    assert (await door.callers.caller_of(NEW.text)).rate is not None

@@ -30,6 +30,7 @@ def test_every_wrong_value_is_named_at_once(monkeypatch: pytest.MonkeyPatch) -> 
         "MEADOW_CREDIT_HOLD_MS": "nan",
         "MEADOW_EPOCH_MS": "99",
         "MEADOW_JOB_DEADLINE_MS": "",
+        "MEADOW_KEY_RATE_PER_MINUTE": "0",
         "MEADOW_DRAIN_MS": "-5",
         "MEADOW_LOG_ORIGIN": "two words",
         "MEADOW_TLS_IN_FRONT": "perhaps",

@@ -13,7 +13,7 @@ from tests.faults.cluster import Cluster, Dispatcher
 from tests.faults.soundness import ledger_problems
 from tests.network.processes import run, until
 
-DUTIES = {"accounts", "reaper", "log", "anchors", "payouts", "certificates", "retention", "sweep"}
+DUTIES = {"accounts", "reaper", "log", "anchors", "payouts", "certificates", "retention", "sweep", "pruning"}
 _LINE = re.compile(r"timestamp='([^']+)'.* event='(duty_taken|duty_given_up|duty_lost)' .*duty='(\w+)'")
 _COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 

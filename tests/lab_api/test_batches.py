@@ -4,6 +4,7 @@ import asyncio
 
 import pytest
 
+from dispatcher.lab_service import BatchPage
 from protocol.ids import uuid7
 from tests.lab_api.conftest import Lab, LedgerLabs
 
@@ -40,6 +41,27 @@ async def test_a_batch_is_accepted_with_what_was_left_out(lab: Lab, labs: Ledger
         "warning": "URLs left out: 1; invalidURLDetails says why",
     }
     assert await labs.ledger.batch(str(batch_id)) is not None
+
+
+async def test_a_batch_that_is_said_to_have_ended_is_whole(
+    lab: Lab, labs: LedgerLabs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its last page comes while documents are read, after those at its position were."""
+    urls = [f"{ROOT}/{'later' if number == 7 else 'now'}/{number}" for number in range(80)]
+    batch_id = await start(lab, urls)
+    status = labs.status
+
+    async def status_and_then_the_last(team_id: str, batch_id: str, *, from_position: int, limit: int) -> BatchPage:
+        page = await status(team_id, batch_id, from_position=from_position, limit=limit)
+        labs.released.set()
+        assert await labs.wait(batch_id, timeout_ms=60_000)
+        return page
+
+    monkeypatch.setattr(labs, "status", status_and_then_the_last)
+    first = await lab.get(f"/v2/batch/scrape/{batch_id}")
+    assert first.at("status") == "scraping"
+    second = (await lab.get(f"/v2/batch/scrape/{batch_id}")).json()
+    assert (second["status"], len(second["data"])) == ("completed", 80)  # type: ignore[arg-type]
 
 
 async def test_a_finished_batch_tells_what_came_and_what_did_not(lab: Lab, labs: LedgerLabs) -> None:

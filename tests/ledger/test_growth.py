@@ -36,8 +36,17 @@ async def submitted(ledger: Ledger, rows: Rows, number: int, options: ScrapeOpti
     return batch
 
 
-async def extended(ledger: Ledger, batch: Batch, jobs: list[Job], **key: str) -> Extension:
-    return await ledger.extend(batch.team_id, batch.batch_id, jobs, now_ms=NOW_MS, **key)
+async def extended(
+    ledger: Ledger, batch: Batch, jobs: list[Job], *, idempotency_key: str | None = None, request_hash: str = ""
+) -> Extension:
+    return await ledger.extend(
+        batch.team_id,
+        batch.batch_id,
+        jobs,
+        now_ms=NOW_MS,
+        idempotency_key=idempotency_key,
+        request_hash=request_hash,
+    )
 
 
 async def released(ledger: Ledger, batch: Batch, now_ms: int = NOW_MS) -> list[int]:

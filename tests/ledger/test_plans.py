@@ -32,6 +32,7 @@ MODULES = (
     "log",
     "nodes",
     "pages",
+    "pruning",
     "results",
     "settlement",
     "tallies",

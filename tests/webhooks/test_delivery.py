@@ -271,6 +271,24 @@ async def test_a_batch_that_grows_ends_again(house: House, hook: Receiver) -> No
     assert [posting.body["job"]["total"] for posting in hook.postings if posting.kind.endswith("completed")] == [1, 2]
 
 
+@pytest.mark.parametrize("kinds", [["started", "completed"], ["started", "page", "completed"]])
+async def test_events_that_were_deleted_since_are_not_made_again_when_their_batch_grows(
+    house: House, hook: Receiver, kinds: list[str]
+) -> None:
+    asked = {"url": hook.url, "events": kinds}
+    batch_id, jobs = await start_batch(house.http, house.desk, house.key, pages(1), webhook=asked)
+    async with house.duty():
+        await house.desks.complete(house.desk, jobs[0])
+        await house.settled(batch_id, len(kinds))
+        assert (await house.desk.ledger.prune_deliveries(2**52)).rows == 2 * len(kinds)
+        more = {"urls": ["https://site1.example/more"], "appendToId": batch_id}
+        assert (await house.ask("POST", "/v2/batch/scrape", json=more))[0] == 200
+        (_, added) = await house.desk.ledger.jobs_of(batch_id)
+        await house.desks.complete(house.desk, added)
+        await house.settled(batch_id, len(kinds) - 1)
+    assert hook.kinds == kinds + kinds[1:]
+
+
 async def test_a_large_document_is_told_by_its_metadata_and_where_to_read_it(
     house: House, hook: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
