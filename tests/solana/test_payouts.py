@@ -178,6 +178,9 @@ async def test_an_rpc_that_drops_loses_and_doubles_pays_once(bank: Bank, chain: 
         assert (await verify_payout(bank.rpc, data)).ok
 
 
+# What is cancelled in the moment in which it is connected leaves its socket to the garbage collector.
+@pytest.mark.filterwarnings("ignore:.*Transport.__del__:pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.filterwarnings("ignore:.*socket.socket:pytest.PytestUnraisableExceptionWarning")
 async def test_a_chain_killed_while_paying_pays_once(chain_dir: Path) -> None:
     choose = random.Random(3)
     chain = await EmbeddedChain.start(chain_dir, slot_ms=50)
