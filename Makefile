@@ -18,11 +18,11 @@ demo: $(STAMP) browser
 
 test: $(STAMP) $(NODE_STAMP) browser servers clients extension
 	$(NPM) test
-	$(BIN)/pytest -n 5 --dist loadfile --no-loadscope-reorder $(ARGS)
+	$(BIN)/pytest -n 4 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 # What touches a store once more, on PostgreSQL and Redis; `test` has run the rest.
 test-distributed: $(STAMP) $(NODE_STAMP) browser servers clients extension
-	MEADOW_TEST_STORES=distributed $(BIN)/pytest -n 5 --dist loadfile --no-loadscope-reorder $(STORE_TESTS) $(ARGS)
+	MEADOW_TEST_STORES=distributed $(BIN)/pytest -n 4 --dist loadfile --no-loadscope-reorder $(STORE_TESTS) $(ARGS)
 
 check: $(STAMP) $(NODE_STAMP)
 	$(BIN)/ruff format --check .

@@ -1,127 +1,74 @@
-"""The command `meadow`: run a network, manage its keys, and, as a lab, scrape pages and build datasets."""
+"""The command `meadow`: run a network, manage its keys, and, as a lab, scrape pages and build datasets.
 
-import asyncio
-import os
-from pathlib import Path
-from typing import Annotated
+A command's module is imported when the command is asked for: a lab's commands begin without all that a dispatcher is
+made of.
+"""
 
-import msgspec
+from functools import cache
+from importlib import import_module
+from typing import Any, Final
+
 import typer
-import uvloop
+from typer.core import TyperGroup
 
-from dispatcher import (
-    cli_account,
-    cli_datasets,
-    cli_jobs,
-    cli_keys,
-    cli_lab,
-    cli_mcp,
-    cli_operations,
-    cli_schedules,
-    cli_serve,
-    cli_teams,
-)
-from dispatcher.adapters.garbage_collector import collect_seldom
-from dispatcher.adapters.network_file import NetworkFile, remove_network, write_network
-from dispatcher.adapters.ready_file import write_private
-from dispatcher.adapters.structured_logs import configure_logs
-from dispatcher.cli_errors import told
-from dispatcher.cli_up import UpOptions, running_network, wait_for_stop
-from dispatcher.cli_warnings import announce, parse_test_sites
-from dispatcher.errors import SetupError
-from dispatcher.lab_settings import read_lab_settings
-from dispatcher.settings import DispatcherSettings, read_settings
-
-app = typer.Typer(no_args_is_help=True, add_completion=False, help="Meadow: an opt-in network that reads the web.")
-cli_keys.register(app)
-cli_serve.register(app)
-cli_operations.register(app)
-cli_teams.register(app)
-cli_lab.register(app)
-cli_datasets.register(cli_lab.dataset_app)
-cli_jobs.register(app)
-cli_schedules.register(app)
-cli_account.register(app)
-cli_mcp.register(app)
+COMMANDS: Final = {
+    "up": "cli_network",
+    "demo": "cli_network",
+    "key": "cli_keys",
+    "serve": "cli_serve",
+    "migrate": "cli_serve",
+    "doctor": "cli_operations",
+    "backup": "cli_operations",
+    "restore": "cli_operations",
+    "dead-letters": "cli_operations",
+    "team": "cli_teams",
+    "scrape": "cli_lab",
+    "dataset": "cli_lab",
+    "crawl": "cli_jobs",
+    "map": "cli_jobs",
+    "search": "cli_jobs",
+    "estimate": "cli_jobs",
+    "api": "cli_jobs",
+    "batch": "cli_jobs",
+    "crawls": "cli_jobs",
+    "schedule": "cli_schedules",
+    "webhook": "cli_schedules",
+    "usage": "cli_account",
+    "credits": "cli_account",
+    "queue": "cli_account",
+    "mcp": "cli_mcp",
+}
+"""Every command, in the order of the help, and the module of this package whose `register` adds it."""
 
 
-@app.command()
-def up(
-    data: Annotated[Path, typer.Option("--data", help="Folder for everything the network keeps.")] = Path(
-        "meadow-data"
-    ),
-    port: Annotated[int, typer.Option("--port", min=0, max=65535, help="Port of the API; 0 takes a free one.")] = 8420,
-    nodes: Annotated[int, typer.Option("--nodes", min=0, max=200, help="Nodes to run on this machine.")] = 1,
-    *,
-    gateways: Annotated[
-        int, typer.Option("--gateways", min=1, max=64, help="Dispatchers to run behind the port, a process each.")
-    ] = 1,
-    ready_file: Annotated[
-        Path | None, typer.Option("--ready-file", help="Written as JSON once everything answers.")
-    ] = None,
-    allow_test_site: Annotated[
-        list[str] | None,
-        typer.Option("--allow-test-site", metavar="HOST:PORT", help="Allow a loopback site. For tests only."),
-    ] = None,
-) -> None:
-    """Run a whole network on this machine: dispatcher, stores, log, chain and nodes. Ctrl-C stops all of it.
-
-    A store that is named in the environment (MEADOW_DATABASE_URL, MEADOW_REDIS_URL, MEADOW_STORE_URL,
-    MEADOW_SOLANA_URL) is used in the place of its own. With --gateways, SIGHUP restarts the dispatchers one by one."""
-    with told():
-        settings = read_settings()
-        configure_logs(settings.log_format, dispatcher=settings.dispatcher_id)
-        sites = tuple(allow_test_site or ())
-        parse_test_sites(sites)
-        options = UpOptions(data_dir=data, port=port, nodes=nodes, test_sites=sites, gateways=gateways)
-        # Names are looked up in libuv's threads, four by default: a few dead name servers would hold up every site.
-        os.environ.setdefault("UV_THREADPOOL_SIZE", "64")
-        uvloop.run(_up(options, settings, ready_file))
+@cache
+def registered(module: str) -> TyperGroup:
+    """The commands that a module of this package adds."""
+    part = typer.Typer()
+    part.callback()(lambda: None)
+    import_module(f"dispatcher.{module}").register(part)
+    group = typer.main.get_command(part)
+    assert isinstance(group, TyperGroup)
+    return group
 
 
-async def _up(options: UpOptions, settings: DispatcherSettings, ready_file: Path | None) -> None:
-    if ready_file is not None:
-        try:
-            ready_file.unlink(missing_ok=True)
-        except OSError as error:
-            raise SetupError(f"--ready-file {ready_file} cannot be written: {error.strerror}") from error
-    state_dir = read_lab_settings().state_dir
-    async with running_network(options, settings) as network:
-        ready = network.ready
-        for warning in announce(options.test_sites, network.simulator):
-            typer.echo(f"! {warning}", err=True)
-        current = NetworkFile(**msgspec.structs.asdict(ready))
-        write_network(state_dir, current)
-        if ready_file is not None:
-            write_private(ready_file, msgspec.json.encode(ready))
-        typer.echo(f"Meadow is up. Console: {ready.api_url}/   API: {ready.api_url}   log: {ready.log_url}")
-        typer.echo(
-            f"{network.connected()} nodes connected; more join with: meadow-node run --dispatcher {ready.api_url}"
-        )
-        typer.echo("Stop with Ctrl-C.")
-        collect_seldom()
-        try:
-            await wait_for_stop(network)
-        finally:
-            typer.echo("Draining: nodes finish what they have in hand…", err=True)
-            remove_network(state_dir, current)
-            if ready_file is not None:
-                ready_file.unlink(missing_ok=True)
+class _Commands(TyperGroup):
+    """Knows its commands by name and imports the one that is asked for; the help needs all of them."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        module = COMMANDS.get(cmd_name)
+        return None if module is None else registered(module).get_command(ctx, cmd_name)
 
 
-@app.command()
-def demo(
-    out: Annotated[Path, typer.Option("--out", help="Folder for all it makes.")] = Path("demo-out"),
-    nodes: Annotated[int, typer.Option("--nodes", min=1, max=50, help="Nodes to run.")] = 5,
-    keep: Annotated[bool, typer.Option("--keep", help="Leave the network running afterwards.")] = False,
-) -> None:
-    """Run the whole network on a bundled site: pages, documents, a dataset, anchors, payments, verification."""
-    from dispatcher.demo.run import run_demo
+app = typer.Typer(cls=_Commands, no_args_is_help=True, add_completion=False)
 
-    with told():
-        passed = asyncio.run(run_demo(out, nodes=nodes, keep=keep))
-    if not passed:
-        raise typer.Exit(1)
+
+@app.callback()
+def _meadow() -> None:
+    """Meadow: an opt-in network that reads the web."""
 
 
 def main() -> None:

@@ -21,7 +21,7 @@ from dispatcher.adapters.system_clock import new_id, now_ms
 from dispatcher.api_keys import SERVER_SECRET_BYTES
 from dispatcher.audit import OPERATOR
 from dispatcher.cli_errors import told
-from dispatcher.cli_up import KEYS_NAME, LEDGER_NAME, LOCAL_TEAM, database_in
+from dispatcher.data_folder import KEYS_NAME, LEDGER_NAME, LOCAL_TEAM, database_in
 from dispatcher.errors import SetupError
 from dispatcher.jobs import ApiKey
 from dispatcher.key_request import GRACE_S, MAX_GRACE_S, PURPOSES, KeyWish, read_moment

@@ -10,6 +10,7 @@ import msgspec
 import typer
 from rich.console import Console
 
+from dispatcher import cli_datasets
 from dispatcher.adapters.api_client import ApiClient
 from dispatcher.adapters.dataset_download import download_dataset
 from dispatcher.adapters.page_files import make_folder
@@ -163,4 +164,5 @@ async def _build(connection: Connection, batch_id: str, out: Path, messages: Con
 def register(app: typer.Typer) -> None:
     """Add the lab's commands to the command `meadow`."""
     app.command("scrape")(scrape)
+    cli_datasets.register(dataset_app)
     app.add_typer(dataset_app, name="dataset")

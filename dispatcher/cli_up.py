@@ -10,7 +10,6 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import quote
 
 import msgspec
 
@@ -24,18 +23,16 @@ from dispatcher.api_keys import key_mac
 from dispatcher.cli_chain import start_embedded_chain
 from dispatcher.cli_gateways import Gateways, reserve_port
 from dispatcher.cli_running import running_dispatcher, url_host
+from dispatcher.data_folder import KEYS_NAME, LEDGER_NAME, LOCAL_TEAM, database_in
 from dispatcher.errors import SetupError
 from dispatcher.jobs import ApiKey
 from dispatcher.ledger import Ledger
-from dispatcher.settings import SQLITE_URL, DispatcherSettings
+from dispatcher.settings import DispatcherSettings
 from protocol.urls import TestSites
 
 _NODES_READY_S = 30.0
 _STOP_S = 20.0
 """How much longer than the drain of its nodes a dispatcher may take to end."""
-LOCAL_TEAM = "local"
-LEDGER_NAME = "ledger.sqlite3"
-KEYS_NAME = "keys"
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,11 +118,6 @@ def _in_folder(data_dir: Path, settings: DispatcherSettings) -> dict[str, object
         "store_url": settings.store_url or folder.as_uri(),
         "keys_dir": settings.keys_dir or folder / KEYS_NAME,
     }
-
-
-def database_in(data_dir: Path) -> str:
-    """Return the address of a data folder's own ledger."""
-    return f"{SQLITE_URL}{quote(str(data_dir.absolute() / LEDGER_NAME))}"
 
 
 async def _start_servers(stack: AsyncExitStack, data_dir: Path, settings: DispatcherSettings) -> DispatcherSettings:

@@ -16,6 +16,7 @@ from dispatcher.adapters.sql_audit import broken_invariants_of
 from dispatcher.adapters.sql_ledger import SqlLedger, open_ledger
 from dispatcher.adapters.sqlite_engine import connect
 from dispatcher.adapters.sqlite_executor import SqliteExecutor
+from dispatcher.data_folder import LEDGER_NAME
 from dispatcher.errors import LedgerError, SetupError
 from dispatcher.ledger import Ledger
 from dispatcher.objects import ObjectStore
@@ -23,7 +24,6 @@ from dispatcher.settings import SQLITE_URL, DispatcherSettings
 from dispatcher.store_location import StoreLocation, folder_location, parse_location
 from provenance.adapters.local_tiles import LocalTiles
 
-LEDGER_NAME = "ledger.sqlite3"
 PLACE_FACT = "object_store"
 PAGE = 1_000
 

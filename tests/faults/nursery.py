@@ -125,7 +125,8 @@ def _bear(order: Order) -> int:
 
 def main() -> None:
     """Fork as ordered until there are no more orders. Says each child's process id, then its exit code."""
-    import dispatcher.cli  # noqa: F401 (imported here once, for every child)
+    import dispatcher.cli_network
+    import dispatcher.cli_serve  # noqa: F401 (imported here once, for every child)
 
     with contextlib.suppress(BrokenPipeError):  # the drill is gone
         for line in sys.stdin:
