@@ -1,4 +1,4 @@
-"""Who asks: the team behind an API key, and what this key may do."""
+"""Finds out who asks: the team behind an API key, if the key is one and may ask now."""
 
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -8,13 +8,12 @@ import msgspec
 import structlog
 
 from dispatcher.api_keys import matching_key, parse_prefix
-from dispatcher.errors import Forbidden, KeyExpired, KeyRevoked, RateLimited, StoreError, Unauthorized
+from dispatcher.caller import Caller, KeyLimits
+from dispatcher.errors import KeyExpired, KeyRevoked, RateLimited, StoreError, Unauthorized
 from dispatcher.jobs import ApiKey
-from dispatcher.key_scopes import LAB_SCOPES, Scope
-from dispatcher.rate_limits import DEFAULT_PER_MINUTE, OwnRates, Rates, RateStanding
+from dispatcher.rate_limits import DEFAULT_PER_MINUTE, OwnRates, Rates
 from dispatcher.recent_callers import RecentCallers
 from dispatcher.telemetry import Telemetry
-from protocol.job import Purpose
 
 NO_ONES_PREFIX: Final = "mw_" + "a" * 12
 """What is looked up for a key that does not look like one, so that it takes as long as any other."""
@@ -22,47 +21,6 @@ _NOTED_EVERY_MS: Final = 60_000
 _MOST_NOTED: Final = 10_000
 
 _log = structlog.get_logger("callers")
-
-
-class KeyLimits(msgspec.Struct, frozen=True, kw_only=True):
-    """How much one key may ask for; None: no limit of its own.
-
-    `max_concurrency` counts pages that were asked for and have not ended; `daily_credits` credits in a day of UTC.
-    """
-
-    rate_per_minute: int | None = None
-    max_concurrency: int | None = None
-    daily_credits: int | None = None
-
-
-NO_LIMITS: Final = KeyLimits()
-
-
-class Caller(msgspec.Struct, frozen=True, kw_only=True):
-    """The team that asks, with the key it uses. `default_purpose` holds where a request names none;
-    `rate` is where the key stands with this request, None where it was not asked by one."""
-
-    team_id: str
-    key_id: str
-    scopes: frozenset[Scope] = frozenset(LAB_SCOPES)
-    default_purpose: Purpose | None = None
-    limits: KeyLimits = NO_LIMITS
-    rate: RateStanding | None = None
-
-    def require_any(self, scopes: frozenset[Scope], what: str) -> None:
-        """Raise Forbidden unless the key has one of these scopes, or none is needed; `what` says what was asked."""
-        if not scopes or scopes & self.scopes:
-            return
-        needed = " or ".join(sorted(scopes))
-        has = ", ".join(sorted(self.scopes)) or "none"
-        raise Forbidden(
-            f"{what} takes a key with the scope {needed}; this key has {has}."
-            f" Make one with: meadow key create --scope {min(scopes)}"
-        )
-
-    def require(self, scope: Scope, what: str) -> None:
-        """Raise Forbidden unless the key has this scope."""
-        self.require_any(frozenset({scope}), what)
 
 
 class KnownKeys(Protocol):

@@ -6,7 +6,7 @@ import msgspec
 
 from dispatcher.batch_events import BatchEvents
 from dispatcher.batch_options import BatchOptions
-from dispatcher.callers import Caller
+from dispatcher.caller import Caller
 from dispatcher.crawl_engine import CrawlEngine
 from dispatcher.crawl_ledger import Crawl, NewCrawl
 from dispatcher.crawl_request import CrawlRequest

@@ -11,7 +11,7 @@ import msgspec
 
 from cleaning.dataset import MANIFEST_NAME
 from dispatcher.batch_ending import has_ended
-from dispatcher.callers import Caller
+from dispatcher.caller import Caller
 from dispatcher.dataset_request import DatasetRequest, formats_or_default
 from dispatcher.dataset_store import DatasetStore
 from dispatcher.datasets import Dataset, DatasetFile, DatasetSource, JobsSource, QuerySource, UrlsSource

@@ -32,7 +32,7 @@ DispatcherError                  the root
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from dispatcher.rate_limits import RateStanding
+    from dispatcher.rate_standing import RateStanding
 
 
 class DispatcherError(Exception):

@@ -7,7 +7,8 @@ from dispatcher.audit import Auditor
 from dispatcher.batch_events import BatchEvents
 from dispatcher.batch_options import BatchOptions
 from dispatcher.bus import Bus
-from dispatcher.callers import Caller, Callers
+from dispatcher.caller import Caller
+from dispatcher.callers import Callers
 from dispatcher.cancellations import Cancellations
 from dispatcher.crawl_ledger import Crawl, crawl_notes
 from dispatcher.errors import Conflict, NotFound

@@ -8,7 +8,7 @@ from typing import Protocol
 import msgspec
 
 from cleaning.document import Document
-from dispatcher.callers import Caller
+from dispatcher.caller import Caller
 from dispatcher.jobs import Batch, BatchCounts, Job, Result
 from dispatcher.page_evidence import Evidence
 from dispatcher.scrape_request import ScrapeRequest

@@ -10,7 +10,7 @@ from typing import Final
 
 from dispatcher.batch_events import BatchEvents
 from dispatcher.batch_options import BatchOptions
-from dispatcher.callers import Caller
+from dispatcher.caller import Caller
 from dispatcher.crawl_engine import CrawlEngine
 from dispatcher.crawl_ledger import MAX_MAP_DEPTH, MAX_MAPS
 from dispatcher.ending_tasks import end_tasks

@@ -12,6 +12,7 @@ import msgspec
 import structlog
 
 from dispatcher.errors import FrontierError
+from dispatcher.rate_standing import RateStanding
 
 REQUEST_UNITS: Final = 60_000
 DEFAULT_PER_MINUTE: Final = 60_000
@@ -21,17 +22,6 @@ _AWAY_S: Final = 1.0
 _MOST_BUCKETS: Final = 100_000
 
 _log = structlog.get_logger("rate_limits")
-
-
-class RateStanding(msgspec.Struct, frozen=True, kw_only=True):
-    """Where a key stands after a request: `limit` requests a minute, `remaining` now, the next one in `wait_ms` (0: at
-    once), all of them in `full_ms`. The request itself was `granted` or not."""
-
-    limit: int
-    granted: bool
-    remaining: int
-    wait_ms: int
-    full_ms: int
 
 
 class Bucket(msgspec.Struct, frozen=True):

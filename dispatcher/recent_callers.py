@@ -5,16 +5,12 @@ answer is faster for a prefix that exists. A key that is revoked, rotated or cha
 `FRESH_MS`.
 """
 
-from __future__ import annotations
-
 import hashlib
 from collections import OrderedDict
-from typing import TYPE_CHECKING, Final
+from collections.abc import Callable
+from typing import Final
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from dispatcher.callers import Caller
+from dispatcher.caller import Caller
 
 FRESH_MS: Final = 1_000
 _MOST: Final = 10_000

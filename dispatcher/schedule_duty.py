@@ -12,7 +12,7 @@ from typing import Final, Protocol
 import msgspec
 import structlog
 
-from dispatcher.callers import Caller, KeyLimits
+from dispatcher.caller import Caller, KeyLimits
 from dispatcher.errors import KeyExpired, KeyRevoked, NotFound, RequestError
 from dispatcher.jobs import ApiKey
 from dispatcher.lab_documents import timestamp

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Final, Protocol
 
-from dispatcher.callers import Caller
+from dispatcher.caller import Caller
 from dispatcher.crawl_request import CrawlRequest, decode_crawl
 from dispatcher.crawl_scope import PathPatterns
 from dispatcher.crawl_service import StartedCrawl

@@ -12,7 +12,7 @@ import msgspec
 from dispatcher.account_ledger import Terms
 from dispatcher.accounts import CREDITS_PER_PAGE, FIRST_STEP
 from dispatcher.batch_growth import Extension
-from dispatcher.callers import NO_LIMITS, Caller
+from dispatcher.caller import NO_LIMITS, Caller
 from dispatcher.crawl_ledger import Growth, NewCrawl
 from dispatcher.jobs import Batch, Job, ScrapeOptions
 

@@ -45,7 +45,7 @@ from dispatcher.account_views import (
 from dispatcher.adapters.lab_auth import caller_of
 from dispatcher.adapters.lab_errors import json_answer
 from dispatcher.adapters.lab_queries import known_query, whole_query, word_query
-from dispatcher.callers import Caller
+from dispatcher.caller import Caller
 from dispatcher.errors import BadRequest
 from dispatcher.lab_documents import timestamp
 from dispatcher.lab_service import LabService

@@ -7,7 +7,7 @@ from aiohttp import hdrs, web
 
 from dispatcher.adapters.lab_errors import ErrorDetails, error_answer
 from dispatcher.adapters.rate_headers import STANDING
-from dispatcher.callers import Caller
+from dispatcher.caller import Caller
 from dispatcher.errors import BadRequest, RateLimited, Unauthorized
 from dispatcher.key_scopes import scopes_for
 from dispatcher.lab_service import LabService

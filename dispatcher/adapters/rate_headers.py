@@ -8,7 +8,8 @@ from typing import Final
 
 from aiohttp import web
 
-from dispatcher.rate_limits import WINDOW_S, RateStanding
+from dispatcher.rate_limits import WINDOW_S
+from dispatcher.rate_standing import RateStanding
 
 STANDING: Final = web.RequestKey("rate", RateStanding)
 _POLICY: Final = "key"

@@ -8,7 +8,8 @@ from dispatcher.adapters.redis_errors import redacted
 from dispatcher.adapters.redis_nodes import RedisNodes, Script
 from dispatcher.adapters.redis_pipeline import Address
 from dispatcher.errors import FrontierError, SetupError
-from dispatcher.rate_limits import Rates, RateStanding
+from dispatcher.rate_limits import Rates
+from dispatcher.rate_standing import RateStanding
 
 _TAKE = Script.of((Path(__file__).parent / "lua" / "rates" / "take.lua").read_text(encoding="utf-8"))
 _PATIENCE_S = 0.5

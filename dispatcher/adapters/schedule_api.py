@@ -18,7 +18,7 @@ from msgspec import UNSET, UnsetType
 
 from dispatcher.adapters.lab_auth import caller_of, read_json
 from dispatcher.adapters.lab_errors import json_answer, rejected_answer
-from dispatcher.callers import Caller
+from dispatcher.caller import Caller
 from dispatcher.errors import BadRequest, Conflict, NotFound
 from dispatcher.key_scopes import scopes_for
 from dispatcher.lab_documents import timestamp

@@ -14,7 +14,8 @@ from dispatcher.adapters.sql_ledger import open_beside, open_sqlite_ledger
 from dispatcher.adapters.system_clock import new_id, now_ms
 from dispatcher.api_keys import SERVER_SECRET_BYTES, parse_prefix
 from dispatcher.audit import Auditor
-from dispatcher.callers import Caller, Callers
+from dispatcher.caller import Caller
+from dispatcher.callers import Callers
 from dispatcher.cli import app
 from dispatcher.rate_limits import OwnRates
 

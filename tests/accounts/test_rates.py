@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 from dispatcher.adapters.rate_headers import rate_fields
 from dispatcher.adapters.redis_rates import open_redis_rates
 from dispatcher.errors import SetupError
-from dispatcher.rate_limits import REQUEST_UNITS, Bucket, LenientRates, OwnRates, Rates, RateStanding, take
+from dispatcher.rate_limits import REQUEST_UNITS, Bucket, LenientRates, OwnRates, Rates, take
+from dispatcher.rate_standing import RateStanding
 from tests.servers import RedisServer, missing_redis
 from tests.stores import shared_redis
 

@@ -9,7 +9,8 @@ from dispatcher.api_keys import RANDOM_BYTES, key_mac, make_key
 from dispatcher.callers import Callers
 from dispatcher.errors import KeyExpired, KeyRevoked, RateLimited, Unauthorized
 from dispatcher.jobs import ApiKey
-from dispatcher.rate_limits import OwnRates, Rates, RateStanding
+from dispatcher.rate_limits import OwnRates, Rates
+from dispatcher.rate_standing import RateStanding
 from dispatcher.recent_callers import RecentCallers
 
 SECRET = bytes(32)

@@ -21,7 +21,7 @@ from dispatcher.adapters.lab_api import LabApi, make_lab_app
 from dispatcher.adapters.sql_ledger import SqlLedger
 from dispatcher.adapters.system_clock import new_id, now_ms
 from dispatcher.batch_events import BatchEvents
-from dispatcher.callers import Caller
+from dispatcher.caller import Caller
 from dispatcher.errors import LedgerError, LedgerFull, NotFound, TooManyRequests, Unauthorized
 from dispatcher.jobs import Batch, Job, JobState
 from dispatcher.lab_service import BatchPage

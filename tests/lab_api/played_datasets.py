@@ -7,7 +7,7 @@ from typing import Literal, Protocol
 import msgspec
 
 from dispatcher.adapters.system_clock import new_id, now_ms
-from dispatcher.callers import Caller
+from dispatcher.caller import Caller
 from dispatcher.dataset_desk import DatasetService
 from dispatcher.dataset_request import DatasetRequest
 from dispatcher.datasets import Dataset, DatasetFile, JobsSource
