@@ -178,9 +178,6 @@ async def test_an_rpc_that_drops_loses_and_doubles_pays_once(bank: Bank, chain: 
         assert (await verify_payout(bank.rpc, data)).ok
 
 
-# What is cancelled in the moment in which it is connected leaves its socket to the garbage collector.
-@pytest.mark.filterwarnings("ignore:.*Transport.__del__:pytest.PytestUnraisableExceptionWarning")
-@pytest.mark.filterwarnings("ignore:.*socket.socket:pytest.PytestUnraisableExceptionWarning")
 async def test_a_chain_killed_while_paying_pays_once(chain_dir: Path) -> None:
     choose = random.Random(3)
     chain = await EmbeddedChain.start(chain_dir, slot_ms=50)
@@ -193,11 +190,12 @@ async def test_a_chain_killed_while_paying_pays_once(chain_dir: Path) -> None:
             bank = Bank(rpc, payer, mint, [str(Keypair().pubkey()) for _ in range(60)])
             outbox, data = InMemoryOutbox(), bank.statement()
             for _ in range(5):
-                paying = asyncio.create_task(pay_epoch(bank.sender(outbox), payer, data))
+                impatient = Sender(rpc, outbox, poll_s=0.02, wait_s=0.5)
+                paying = asyncio.create_task(pay_epoch(impatient, payer, data))
                 await asyncio.sleep(choose.uniform(0.02, 0.3))
                 await chain.kill()
-                paying.cancel()
-                await asyncio.gather(paying, return_exceptions=True)
+                async with asyncio.timeout(30):
+                    await asyncio.gather(paying, return_exceptions=True)
                 chain = await EmbeddedChain.start(chain_dir, slot_ms=50, port=port)
             await pay_epoch(bank.sender(outbox), payer, data)
             await bank.paid_exactly(data)
