@@ -10,9 +10,7 @@ from collections.abc import Callable
 
 import structlog
 
-from dispatcher.adapters.redis_errors import redacted
 from dispatcher.adapters.redis_nodes import RedisNodes
-from dispatcher.adapters.redis_pipeline import Address
 from dispatcher.errors import FrontierError
 from dispatcher.node_address import KEY_BYTES
 
@@ -28,7 +26,7 @@ class RedisDailyKey:
     then compare here only."""
 
     def __init__(self, url: str, *, clock: Callable[[], int], namespace: str = "m") -> None:
-        self._nodes = RedisNodes(Address.of(url), f"the Redis server at {redacted(url)}")
+        self._nodes = RedisNodes.at(url)
         self._clock, self._namespace = clock, namespace
         self._keys: dict[int, bytes] = {}
 

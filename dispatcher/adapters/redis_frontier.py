@@ -27,9 +27,7 @@ from typing import Any
 import msgspec
 
 from dispatcher.adapters.redis_checks import check_servers, layout_of
-from dispatcher.adapters.redis_errors import redacted
 from dispatcher.adapters.redis_nodes import RedisNodes
-from dispatcher.adapters.redis_pipeline import Address
 from dispatcher.adapters.redis_scripts import FrontierShard
 from dispatcher.errors import FrontierError, SetupError
 from dispatcher.frontier import MAX_EXCLUDED, PRIORITIES, FrontierJob, HostPace, Lease, LeaseHolder
@@ -61,13 +59,7 @@ async def open_redis_frontier(
         SetupError: the URL is not one, or a server is not reachable, refuses the user, is too old, read-only, evicts
             keys, is out of memory or holds another layout: the message names which and says what to do.
     """
-    try:
-        address = Address.of(url)
-    except ValueError as error:
-        raise SetupError(
-            "the Redis URL is not one: expected redis://[user:password@]host:port/0, rediss://... or unix:///path"
-        ) from error
-    nodes = RedisNodes(address, f"the Redis server at {redacted(url)}")
+    nodes = RedisNodes.at(url)
     try:
         await check_servers(nodes, namespace=namespace, shards=shards)
     except SetupError:

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 
 from redis.crc import key_slot
 
-from dispatcher.adapters.redis_errors import explain
+from dispatcher.adapters.redis_errors import explain, redacted
 from dispatcher.adapters.redis_pipeline import Address, Argument, LinkError, RedisLink, Reply, ReplyError
-from dispatcher.errors import FrontierError
+from dispatcher.errors import FrontierError, SetupError
 
 _REDIRECTIONS = 5
 _TRY_AGAIN_S = 0.05
@@ -42,6 +42,36 @@ class RedisNodes:
         self._links: dict[tuple[str, int], RedisLink] = {}
         self._owners: dict[int, RedisLink] = {}
         self.is_cluster = False
+
+    @classmethod
+    def at(cls, url: str) -> "RedisNodes":
+        """Name the server or cluster at `url` (`redis://`, `rediss://`, `unix://`), which is not asked yet.
+
+        Raises:
+            SetupError: the URL is not one.
+        """
+        try:
+            address = Address.of(url)
+        except ValueError as error:
+            raise SetupError(
+                "the Redis URL is not one: expected redis://[user:password@]host:port/0, rediss://... or unix:///path"
+            ) from error
+        return cls(address, f"the Redis server at {redacted(url)}")
+
+    @classmethod
+    async def open(cls, url: str) -> "RedisNodes":
+        """Connect to the server or cluster at `url`.
+
+        Raises:
+            SetupError: the URL is not one, or the server is not reachable or refuses.
+        """
+        nodes = cls.at(url)
+        try:
+            await nodes.find()
+        except FrontierError as error:
+            await nodes.close()
+            raise SetupError(str(error)) from error
+        return nodes
 
     async def find(self) -> None:
         """Learn whether this is a cluster, and which node owns what."""

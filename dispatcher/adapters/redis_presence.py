@@ -8,10 +8,7 @@ import asyncio
 from collections.abc import Sequence
 from pathlib import Path
 
-from dispatcher.adapters.redis_errors import redacted
 from dispatcher.adapters.redis_nodes import RedisNodes, Script
-from dispatcher.adapters.redis_pipeline import Address
-from dispatcher.errors import FrontierError, SetupError
 from dispatcher.presence import REMEMBERED_MS, Whereabouts
 
 _LUA = Path(__file__).parent / "lua" / "presence"
@@ -25,19 +22,7 @@ async def open_redis_presence(url: str, *, namespace: str = "m") -> "RedisPresen
     Raises:
         SetupError: the URL is not one, or the server is not reachable or refuses.
     """
-    try:
-        address = Address.of(url)
-    except ValueError as error:
-        raise SetupError(
-            "the Redis URL is not one: expected redis://[user:password@]host:port/0, rediss://... or unix:///path"
-        ) from error
-    nodes = RedisNodes(address, f"the Redis server at {redacted(url)}")
-    try:
-        await nodes.find()
-    except FrontierError as error:
-        await nodes.close()
-        raise SetupError(str(error)) from error
-    return RedisPresence(nodes, namespace=namespace)
+    return RedisPresence(await RedisNodes.open(url), namespace=namespace)
 
 
 class RedisPresence:

@@ -4,10 +4,8 @@ dispatchers. A bucket runs out by itself once it is full."""
 import asyncio
 from pathlib import Path
 
-from dispatcher.adapters.redis_errors import redacted
 from dispatcher.adapters.redis_nodes import RedisNodes, Script
-from dispatcher.adapters.redis_pipeline import Address
-from dispatcher.errors import FrontierError, SetupError
+from dispatcher.errors import FrontierError
 from dispatcher.rate_limits import Rates
 from dispatcher.rate_standing import RateStanding
 
@@ -22,19 +20,7 @@ async def open_redis_rates(url: str, *, namespace: str = "m") -> "RedisRates":
     Raises:
         SetupError: the URL is not one, or the server is not reachable or refuses.
     """
-    try:
-        address = Address.of(url)
-    except ValueError as error:
-        raise SetupError(
-            "the Redis URL is not one: expected redis://[user:password@]host:port/0, rediss://... or unix:///path"
-        ) from error
-    nodes = RedisNodes(address, f"the Redis server at {redacted(url)}")
-    try:
-        await nodes.find()
-    except FrontierError as error:
-        await nodes.close()
-        raise SetupError(str(error)) from error
-    return RedisRates(nodes, namespace=namespace)
+    return RedisRates(await RedisNodes.open(url), namespace=namespace)
 
 
 class RedisRates(Rates):
