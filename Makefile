@@ -11,6 +11,9 @@ STORE_TESTS := tests/network tests/extension/test_life.py tests/extension/test_s
 	tests/demo tests/distributed/test_gateways.py tests/faults/test_kill_dispatcher.py tests/faults/test_storm.py \
 	tests/dispatcher tests/frontier tests/lab_api tests/objects tests/crawl tests/test_one_job.py
 
+# Every process would otherwise read all of the sources anew where the environment keeps Python from storing what it read.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: demo test test-distributed check bench rivals clients soak lock browser servers format schema extension
 
 demo: $(STAMP) browser

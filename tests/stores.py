@@ -132,12 +132,17 @@ def network_stores() -> Iterator[dict[str, str]]:
         return
     _require(missing_postgres() or missing_redis())
     with contextlib.ExitStack() as stack:
-        if _network() == _OUTSIDE:
+        if not in_own_network():
             database = stack.enter_context(shared_postgres().database())
-        else:  # a network namespace of its own, from which the shared server is not reached
+        else:  # the shared server is not reached from there
             database = stack.enter_context(PostgresServer(fsync=False)).url
         redis = stack.enter_context(RedisServer(options={"appendonly": "yes"}))
         yield {"MEADOW_DATABASE_URL": database, "MEADOW_REDIS_URL": redis.url}
+
+
+def in_own_network() -> bool:
+    """Whether this thread is in a network namespace that is not that of the process's start."""
+    return _network() != _OUTSIDE
 
 
 def _network() -> int:

@@ -22,7 +22,8 @@ import psutil
 from dispatcher.adapters.console_page import ConsoleState
 from dispatcher.cli_up import ReadyInfo
 from tests.faults.soundness import LedgerView, PostgresView, View
-from tests.stores import network_stores
+from tests.network.nursery import Child, Order, nursery
+from tests.stores import in_own_network, network_stores
 
 ROOT = Path(__file__).parents[2]
 UP_S = 90.0
@@ -31,6 +32,8 @@ GONE_S = 20.0
 _TERMINAL = ("completed", "failed", "cancelled")
 
 Found = TypeVar("Found")
+Process = subprocess.Popen[bytes] | Child
+Wrap = Callable[[Sequence[str]], list[str]]
 
 
 def until(what: str, attempt: Callable[[], Found | None], *, timeout_s: float = 60.0, poll_s: float = 0.05) -> Found:
@@ -61,11 +64,35 @@ def environment(state_dir: Path, extra: dict[str, str] | None = None) -> dict[st
     return {**kept, "XDG_STATE_HOME": str(state_dir), "NO_COLOR": "1", "COLUMNS": "200", **(extra or {})}
 
 
+def started(
+    module: str, arguments: Sequence[str], *, env: dict[str, str], log: Path, wrap: Wrap | None = None
+) -> Process:
+    """Run a command in a session of its own; `log` takes what it says.
+
+    It is forked where that comes to the same, which spares it the time of its imports: not where its command line is
+    wrapped into another, nor from a thread with a network of its own.
+    """
+    if wrap is None and not in_own_network():
+        return nursery().start(Order(module=module, arguments=arguments, env=env, log=str(log)))
+    command = [sys.executable, "-m", module, *arguments]
+    with log.open("ab") as output:
+        return subprocess.Popen(
+            command if wrap is None else wrap(command),
+            cwd=ROOT,
+            env=env,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            start_new_session=True,
+        )
+
+
 class Up:
     """A `meadow up` on one data folder, started as often as a test likes.
 
     Its stores are those the tests run on, unless it has `own_stores`: the ones in its data folder. `stores` are the
-    settings that name them; servers started for it end with this object. `wrap` turns its command line into the one that is run, which must keep the process's id.
+    settings that name them; servers started for it end with this object. `wrap` turns its command line into the one that
+    is run, which must keep the process's id. It cleans with one worker, unless `env` says otherwise.
     """
 
     def __init__(
@@ -76,7 +103,7 @@ class Up:
         port: int = 0,
         sites: Sequence[str] = (),
         env: dict[str, str] | None = None,
-        wrap: Callable[[Sequence[str]], list[str]] = list,
+        wrap: Wrap | None = None,
         own_stores: bool = False,
     ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
@@ -86,28 +113,19 @@ class Up:
         stores = contextlib.ExitStack()
         self.stores = {} if own_stores else stores.enter_context(network_stores())
         weakref.finalize(self, stores.close)
-        self.env = environment(self._state_dir, {**self.stores, **(env or {})})
+        self.env = environment(self._state_dir, {"MEADOW_CLEANING_WORKERS": "1", **self.stores, **(env or {})})
         self.arguments = ["up", "--data", str(self.data), "--port", str(port), "--nodes", str(nodes)]
         self.arguments += ["--ready-file", str(self.ready_file)]
         for site in sites:
             self.arguments += ["--allow-test-site", site]
-        self.process: subprocess.Popen[bytes] | None = None
+        self.process: Process | None = None
         self._ready: ReadyInfo | None = None
 
     def start(self) -> None:
         """Start without waiting."""
         self._ready = None
         self.ready_file.unlink(missing_ok=True)
-        with self.log.open("ab") as log:
-            self.process = subprocess.Popen(
-                self._wrap([sys.executable, "-m", "dispatcher.cli", *self.arguments]),
-                cwd=ROOT,
-                env=self.env,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                start_new_session=True,
-            )
+        self.process = started("dispatcher.cli", self.arguments, env=self.env, log=self.log, wrap=self._wrap)
 
     def wait_ready(self, timeout_s: float = UP_S) -> ReadyInfo:
         """Wait for the ready file."""
@@ -222,16 +240,7 @@ class Node:
         arguments += ["--max-concurrent", str(max_concurrent)]
         for site in sites:
             arguments += ["--allow-test-site", site]
-        with self.log.open("ab") as log:
-            self.process = subprocess.Popen(
-                [sys.executable, "-m", module, *arguments],
-                cwd=ROOT,
-                env=self._env,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                start_new_session=True,
-            )
+        self.process = started(module, arguments, env=self._env, log=self.log)
 
     def status(self) -> dict[str, Any]:
         """What `meadow-node status --json` says."""
