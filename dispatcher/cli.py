@@ -11,6 +11,8 @@ from typing import Any, Final
 import typer
 from typer.core import TyperGroup
 
+from dispatcher.adapters.garbage_collector import collecting_later
+
 COMMANDS: Final = {
     "up": "cli_network",
     "demo": "cli_network",
@@ -46,7 +48,8 @@ def registered(module: str) -> TyperGroup:
     """The commands that a module of this package adds."""
     part = typer.Typer()
     part.callback()(lambda: None)
-    import_module(f"dispatcher.{module}").register(part)
+    with collecting_later():
+        import_module(f"dispatcher.{module}").register(part)
     group = typer.main.get_command(part)
     assert isinstance(group, TyperGroup)
     return group

@@ -5,7 +5,9 @@ hundred of them start a look, and many of these looks go through every object of
 job, measured by `python -m bench engine`. Reference counts free what has no cycle, as ever.
 """
 
+import contextlib
 import gc
+from collections.abc import Iterator
 
 YOUNG = 50_000
 """How many more objects than were freed start a look at the young ones."""
@@ -19,3 +21,15 @@ def collect_seldom() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(YOUNG, _MIDDLE, _OLD)
+
+
+@contextlib.contextmanager
+def collecting_later() -> Iterator[None]:
+    """Do not look for cycles meanwhile. For imports, which make hundreds of thousands of objects that stay."""
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
