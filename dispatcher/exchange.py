@@ -11,7 +11,7 @@ from dispatcher.balances import Balances
 from dispatcher.compliance import Decision, Verdict
 from dispatcher.conduct import Ending, LeaseEnd
 from dispatcher.errors import StoreError
-from dispatcher.frontier import Frontier
+from dispatcher.frontier import Frontier, leased_ms
 from dispatcher.gate import Gate
 from dispatcher.held_leases import HeldLeases
 from dispatcher.hops import Hops
@@ -231,7 +231,9 @@ class Exchange:
         asked = next((header.value for header in record.headers if header.name == "retry-after"), None)
         at_least_ms = 0 if asked is None else retry_after_ms(asked, now_ms=now_ms)
         host = self._host_of(job, record.final_url) or job.host
-        until_ms = await self._frontier.back_off(host, now_ms=now_ms, at_least_ms=at_least_ms)
+        until_ms = await self._frontier.back_off(
+            host, now_ms=now_ms, at_least_ms=at_least_ms, visited_ms=leased_ms(record.lease)
+        )
         self._telemetry.back_offs.add("site_busy")
         await self._endings.tried(
             job,

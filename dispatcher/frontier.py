@@ -23,6 +23,12 @@ def pool_of(mode: str, country: str | None) -> str:
     return f"{country or 'any'}/{mode}"
 
 
+def leased_ms(token: int) -> int:
+    """Return when a lease was given, in UTC milliseconds, from its token: as long as fewer than 1,024 are given in a
+    millisecond it is that one, or the next."""
+    return token >> 10
+
+
 class FrontierJob(msgspec.Struct, frozen=True, kw_only=True):
     """A job to be leased. Its host, pool and team never change.
 
@@ -150,11 +156,13 @@ class Frontier(Protocol):
         """No visit to a host before `until_ms` (Retry-After, back-off); never moves the moment earlier."""
         ...
 
-    async def back_off(self, host: str, *, now_ms: int, at_least_ms: int) -> int:
+    async def back_off(self, host: str, *, now_ms: int, at_least_ms: int, visited_ms: int | None = None) -> int:
         """A host answered that it is too busy (429, 503): no visit for a while; until which moment.
 
-        The wait is the larger of `at_least_ms` (its Retry-After) and a wait that doubles with each call from
-        `BACK_OFF_FIRST_MS` to `BACK_OFF_MOST_MS`. Each job of the host that is finished under a lease halves it again.
+        The wait is the larger of `at_least_ms` (its Retry-After) and a wait that doubles from one back-off to the next,
+        from `BACK_OFF_FIRST_MS` to `BACK_OFF_MOST_MS`. Each job of the host that is finished under a lease halves it
+        again. A visit that began (`visited_ms`, None for now) before the latest back-off ended began before all of it:
+        the visits of a burst, or an answer that is told twice, double it once.
         """
         ...
 

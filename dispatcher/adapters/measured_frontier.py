@@ -85,9 +85,11 @@ class MeasuredFrontier(Frontier):
         """See Frontier."""
         await self._measured(self._frontier.postpone_host(host, until_ms))
 
-    async def back_off(self, host: str, *, now_ms: int, at_least_ms: int) -> int:
+    async def back_off(self, host: str, *, now_ms: int, at_least_ms: int, visited_ms: int | None = None) -> int:
         """See Frontier."""
-        return await self._measured(self._frontier.back_off(host, now_ms=now_ms, at_least_ms=at_least_ms))
+        return await self._measured(
+            self._frontier.back_off(host, now_ms=now_ms, at_least_ms=at_least_ms, visited_ms=visited_ms)
+        )
 
     async def reserve_visit(self, host: str, *, now_ms: int) -> int:
         """See Frontier."""

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 
 from dispatcher.adapters.memory_places import Claim, Flow, Job, Place, Pool
 from dispatcher.frontier import (
+    BACK_OFF_FIRST_MS,
     BACK_OFF_MOST_MS,
     MAX_EXCLUDED,
     FrontierJob,
@@ -168,14 +169,20 @@ class MemoryFrontier:
         place = self._host(host)
         place.not_before_ms = max(place.not_before_ms, until_ms)
 
-    async def back_off(self, host: str, *, now_ms: int, at_least_ms: int) -> int:
+    async def back_off(self, host: str, *, now_ms: int, at_least_ms: int, visited_ms: int | None = None) -> int:
         """No visit to a host that is too busy, for a while. See the port."""
         place = self._host(host)
-        if place.doubled and now_ms >= place.backed_off_ms + place.next_wait_ms():
-            place.doubled = 0
-        wait_ms = place.next_wait_ms()
-        place.doubled += wait_ms < BACK_OFF_MOST_MS
-        place.backed_off_ms = now_ms + max(wait_ms, at_least_ms)
+        if now_ms < place.backed_off_ms:
+            place.backed_off_ms = max(place.backed_off_ms, now_ms + at_least_ms)
+        elif not place.doubled or now_ms >= place.backed_off_ms + place.next_wait_ms():
+            place.doubled = 1
+            place.backed_off_ms = now_ms + max(BACK_OFF_FIRST_MS, at_least_ms)
+        elif visited_ms is not None and visited_ms < place.backed_off_ms:
+            place.backed_off_ms = now_ms + max(BACK_OFF_FIRST_MS << (place.doubled - 1), at_least_ms)
+        else:
+            wait_ms = place.next_wait_ms()
+            place.doubled += wait_ms < BACK_OFF_MOST_MS
+            place.backed_off_ms = now_ms + max(wait_ms, at_least_ms)
         place.not_before_ms = max(place.not_before_ms, place.backed_off_ms)
         return place.not_before_ms
 

@@ -200,9 +200,9 @@ class RedisFrontier:
         """No visit to a host before `until_ms`. See the port."""
         await self._shards[self._shard_number(host)].postpone_host.call((host, self._domain(host), until_ms))
 
-    async def back_off(self, host: str, *, now_ms: int, at_least_ms: int) -> int:
+    async def back_off(self, host: str, *, now_ms: int, at_least_ms: int, visited_ms: int | None = None) -> int:
         """No visit to a host that is too busy, for a while. See the port."""
-        item = (host, self._domain(host), now_ms, at_least_ms)
+        item = (host, self._domain(host), now_ms, at_least_ms, now_ms if visited_ms is None else visited_ms)
         return int(await self._shards[self._shard_number(host)].back_off.call(item))
 
     async def reserve_visit(self, host: str, *, now_ms: int) -> int:

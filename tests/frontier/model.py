@@ -165,14 +165,18 @@ class Model:
         self.maybe_forgotten |= set(self.served) - with_jobs
         return [name for _, name in late]
 
-    def back_off(self, host: str, now_ms: int, at_least_ms: int) -> int:
+    def back_off(self, host: str, now_ms: int, at_least_ms: int, visited_ms: int) -> int:
         place = self.host(host)
-        wait_ms = min(BACK_OFF_MOST_MS, BACK_OFF_FIRST_MS * 2**place.doubled)
-        if place.doubled and now_ms >= place.backed_off_ms + wait_ms:
-            place.doubled, wait_ms = 0, BACK_OFF_FIRST_MS
-        if wait_ms < BACK_OFF_MOST_MS:
-            place.doubled += 1
-        place.backed_off_ms = now_ms + max(wait_ms, at_least_ms)
+        next_ms = min(BACK_OFF_MOST_MS, BACK_OFF_FIRST_MS * 2**place.doubled)
+        is_over = now_ms >= place.backed_off_ms
+        is_forgotten = not place.doubled or now_ms >= place.backed_off_ms + next_ms
+        wait_ms = BACK_OFF_FIRST_MS if is_forgotten else next_ms
+        if is_over and not is_forgotten and visited_ms < place.backed_off_ms:
+            wait_ms = BACK_OFF_FIRST_MS * 2 ** (place.doubled - 1)
+        elif is_over:
+            place.doubled = (0 if is_forgotten else place.doubled) + (wait_ms < BACK_OFF_MOST_MS)
+        until_ms = now_ms + max(wait_ms if is_over else 0, at_least_ms)
+        place.backed_off_ms = max(place.backed_off_ms, until_ms)
         place.not_before_ms = max(place.not_before_ms, place.backed_off_ms)
         return place.not_before_ms
 

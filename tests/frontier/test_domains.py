@@ -14,6 +14,7 @@ from dispatcher.frontier import (
     FrontierJob,
     HostPace,
     Lease,
+    leased_ms,
 )
 from dispatcher.registered_domain import is_address, registered_domain
 
@@ -148,6 +149,40 @@ async def test_back_off_doubles_is_halved_by_a_finished_job_and_ends_at_an_hour(
         await frontier.finish(found.job_id)
         now += 1_000
     assert await frontier.back_off("a.example", now_ms=now, at_least_ms=0) - now == BACK_OFF_FIRST_MS << 7
+
+
+async def test_a_burst_of_visits_that_a_host_has_no_time_for_doubles_its_back_off_once(frontier: Frontier) -> None:
+    await frontier.set_pace("a.example", HostPace(delay_ms=0, max_concurrent=8))
+    await frontier.add([job(str(k), "a.example") for k in range(8)])
+    now, waits = T0, []
+    for _ in range(3):
+        burst = await lease(frontier, now)
+        assert len(burst) == 8
+        told = [await frontier.back_off("a.example", now_ms=now + k, at_least_ms=0) for k in range(8)]
+        assert set(told) == {told[0]}
+        assert await frontier.back_off("a.example", now_ms=told[0] - 1, at_least_ms=2_000) == told[0] + 1_999
+        waits.append(told[0] - now)
+        for found in burst:
+            await frontier.release(found.job_id, found.token, not_before_ms=0)
+        assert await lease(frontier, told[0] + 1_998) == []
+        now = told[0] + 1_999
+    assert waits == [BACK_OFF_FIRST_MS << k for k in range(3)]
+
+
+async def test_an_answer_that_is_told_again_after_the_back_off_doubles_nothing(frontier: Frontier) -> None:
+    await frontier.add([job("1", "a.example")])
+    [first] = await lease(frontier, T0)
+    now, waits = T0, []
+    for _ in range(4):
+        until = await frontier.back_off("a.example", now_ms=now, at_least_ms=0, visited_ms=leased_ms(first.token))
+        waits.append(until - now)
+        now = until + 1
+    assert waits == [BACK_OFF_FIRST_MS] * 4
+    await frontier.release("1", first.token, not_before_ms=0)
+    [second] = await lease(frontier, now)
+    assert leased_ms(second.token) == now
+    until = await frontier.back_off("a.example", now_ms=now, at_least_ms=0, visited_ms=leased_ms(second.token))
+    assert until - now == 2 * BACK_OFF_FIRST_MS
 
 
 async def test_retry_after_is_kept_where_it_is_longer_and_never_shortens(frontier: Frontier) -> None:

@@ -138,9 +138,9 @@ class FrontierMachine(RuleBasedStateMachine):
     def postpone(self, host: str, ms: int) -> None:
         self.do(self.twin.postpone([(host, ms)]))
 
-    @rule(host=st.sampled_from(HOSTS), ms=st.sampled_from([0, 20_000]))
-    def back_off(self, host: str, ms: int) -> None:
-        self.do(self.twin.back_off(host, ms))
+    @rule(host=st.sampled_from(HOSTS), ms=st.sampled_from([0, 20_000]), ago=st.sampled_from([0, 12_000]))
+    def back_off(self, host: str, ms: int, ago: int) -> None:
+        self.do(self.twin.back_off(host, ms, ago))
 
     @rule(hosts=st.lists(st.sampled_from(HOSTS), min_size=1, max_size=3))
     def reserve(self, hosts: list[str]) -> None:

@@ -163,10 +163,11 @@ class Twin:
             place = self.model.host(host)
             place.not_before_ms = max(place.not_before_ms, self.now_ms + ms)
 
-    async def back_off(self, host: str, at_least_ms: int) -> None:
+    async def back_off(self, host: str, at_least_ms: int, visited_ms_ago: int = 0) -> None:
         self.steps += 1
-        found = await self.frontier.back_off(host, now_ms=self.now_ms, at_least_ms=at_least_ms)
-        assert found == self.model.back_off(host, self.now_ms, at_least_ms)
+        visited_ms = self.now_ms - visited_ms_ago
+        found = await self.frontier.back_off(host, now_ms=self.now_ms, at_least_ms=at_least_ms, visited_ms=visited_ms)
+        assert found == self.model.back_off(host, self.now_ms, at_least_ms, visited_ms)
 
     async def reserve(self, hosts: Sequence[str]) -> None:
         found = await self._each(
@@ -226,7 +227,7 @@ class Twin:
                 await self.set_pace(chance.choice(HOSTS), pace)
             case 10:
                 await self.postpone([(chance.choice(HOSTS), chance.randint(-1_000, 3_000)) for _ in range(2)])
-                await self.back_off(chance.choice(HOSTS), chance.choice([0, 0, 20_000]))
+                await self.back_off(chance.choice(HOSTS), chance.choice([0, 0, 20_000]), chance.choice([0, 0, 12_000]))
                 self.pass_time(chance.choice([0, 20_000]))
             case 11:
                 await self.reserve([chance.choice(HOSTS) for _ in range(chance.randint(1, 3))])

@@ -8,8 +8,8 @@
 -- Keeps: at least the delay between two starts on a host, and on a domain, and at most as many leases at once as each
 -- allows, over all pools and callers. Flows take turns (turns.lua). A token exceeds every token given before, even
 -- after all keys were lost, while the time given does not go back and fewer than 1,024 / shards tokens are given a
--- millisecond. Fewer leases than asked for: nothing else may be leased now, but for what a crowded place holds back
--- (places.lua) and for the bound on one call's work.
+-- millisecond; it is 1,024 times the time then, and a little more. Fewer leases than asked for: nothing else may be
+-- leased now, but for what a crowded place holds back (places.lua) and for the bound on one call's work.
 -- Cost: O(log n) a lease. What is met too early is filed again: paid by the visit that made it so, and bounded by 256
 -- and 2 for each lease asked for. A delayed job costs one move in its life: at most PROMOTED a call.
 
