@@ -23,6 +23,7 @@ from dispatcher.job_signer import JobSigner
 from dispatcher.ledger import Ledger
 from dispatcher.node_sessions import Nodes
 from dispatcher.objects import ObjectStore
+from dispatcher.owed_leases import OwedLeases
 from dispatcher.page_bodies import Cleaner
 from dispatcher.page_cache import PageCache
 from dispatcher.page_evidence import PageEvidence
@@ -149,9 +150,11 @@ def build_core(
     events, nodes, pools, options = events or BatchEvents(bus), Nodes(), WaitingPools(), BatchOptions(ledger)
     robots = RobotsCache(KeptRobots(world.robots, ledger, clock), clock)
     gate = Gate(robots, frontier, rules.pace, test_sites=rules.test_sites, bus=bus)
+    owed = OwedLeases(frontier)
     endings = JobEndings(
         ledger=ledger,
         frontier=frontier,
+        owed=owed,
         nodes=nodes,
         events=events,
         options=options,
@@ -175,6 +178,7 @@ def build_core(
     scheduler = Scheduler(
         ledger=ledger,
         frontier=frontier,
+        owed=owed,
         nodes=nodes,
         hand_over=hand_over,
         endings=endings,

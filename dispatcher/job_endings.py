@@ -10,6 +10,7 @@ from dispatcher.frontier import Frontier
 from dispatcher.jobs import Job
 from dispatcher.ledger import JobLedger
 from dispatcher.node_sessions import Nodes
+from dispatcher.owed_leases import OwedLeases
 from dispatcher.telemetry import Telemetry
 from dispatcher.tracing import Tracing
 from dispatcher.waiting_pools import WaitingPools
@@ -26,6 +27,7 @@ class JobEndings:
         *,
         ledger: JobLedger,
         frontier: Frontier,
+        owed: OwedLeases,
         nodes: Nodes,
         events: BatchEvents,
         options: BatchOptions,
@@ -36,6 +38,7 @@ class JobEndings:
         tracing: Tracing | None = None,
     ) -> None:
         self._ledger, self._frontier, self._nodes, self._events = ledger, frontier, nodes, events
+        self._owed = owed
         self._options, self._pools = options, pools
         self._clock, self._fraction = clock, fraction
         self._telemetry, self._tracing = telemetry or Telemetry(), tracing or Tracing()
@@ -68,9 +71,12 @@ class JobEndings:
         self._events.ended(job.batch_id, job.job_id)
 
     async def put_back(self, job: Job, token: int, *, delay_ms: int, exclude: Sequence[str] = ()) -> bool:
-        """Give a leased job back for another try after a delay; False where the lease does not hold any more."""
+        """Give a leased job back for another try after a delay; False where the lease does not hold any more.
+
+        Where the frontier does not answer the lease is owed to it, and FrontierError is raised.
+        """
         not_before_ms = self._clock() + delay_ms if delay_ms > 0 else 0
-        released = await self._frontier.release(job.job_id, token, not_before_ms=not_before_ms, exclude=exclude)
+        released = await self._owed.release(job.job_id, token, not_before_ms=not_before_ms, exclude=exclude)
         self._tracing.given_up(job.job_id, "put back")
         self._freed(job.batch_id)
         return released

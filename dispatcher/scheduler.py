@@ -17,6 +17,7 @@ from dispatcher.job_endings import JobEndings
 from dispatcher.ledger import JobLedger
 from dispatcher.matching import tags_of
 from dispatcher.node_sessions import InFlight, Nodes
+from dispatcher.owed_leases import OwedLeases
 from dispatcher.telemetry import Telemetry
 from dispatcher.waiting_pools import LOOK_AGAIN_MS, WaitingPools
 
@@ -25,7 +26,7 @@ _LEASE_LIMIT = 64
 _GATHER_S = 0.002
 """How long what became free is gathered before the frontier is asked: one call then serves all of it."""
 _POOLS_MS = 1_000
-_STORE_RETRY_S = 1.0
+_STORE_RETRY_S = 0.2
 _LATE_AT_ONCE = 64
 
 
@@ -49,6 +50,7 @@ class Scheduler:
         *,
         ledger: JobLedger,
         frontier: Frontier,
+        owed: OwedLeases,
         nodes: Nodes,
         hand_over: HandOver,
         endings: JobEndings,
@@ -58,7 +60,7 @@ class Scheduler:
         clock: Callable[[], int],
         telemetry: Telemetry | None = None,
     ) -> None:
-        self._ledger, self._frontier, self._nodes = ledger, frontier, nodes
+        self._ledger, self._frontier, self._owed, self._nodes = ledger, frontier, owed, nodes
         self._hand_over, self._endings, self._options = hand_over, endings, options
         self._clock, self._telemetry = clock, telemetry or Telemetry()
         self._pools = pools
@@ -99,7 +101,12 @@ class Scheduler:
             await asyncio.gather(*self._tasks, return_exceptions=True)
 
     async def lease_once(self) -> bool:
-        """Lease what may be fetched now and begin to hand it over; False where there was nothing to do."""
+        """Lease what may be fetched now and begin to hand it over; False where there was nothing to do.
+
+        What the frontier could not be told of while it did not answer is given back first.
+        """
+        if self._owed:
+            await self._owed.settle()
         await self._read_pools()
         pools = self._pools.due(self._servable(), now_ms=self._clock())
         taken: list[Lease] = []
@@ -194,9 +201,8 @@ class Scheduler:
             claim.drop()
         for lease in leases:
             try:
-                await self._frontier.release(lease.job_id, lease.token, not_before_ms=0)
+                await self._owed.release(lease.job_id, lease.token)
             except StoreError as error:
-                # The lease is short: the job comes back by itself when it ends.
                 _log.warning("lease_not_given_back", job_id=lease.job_id, error=str(error))
 
     def _claim(self, pool: str) -> Claim:

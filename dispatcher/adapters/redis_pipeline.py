@@ -18,9 +18,10 @@ from redis.asyncio.connection import SSLConnection, UnixDomainSocketConnection, 
 
 CONNECT_TIMEOUT_S = 5.0
 ANSWER_TIMEOUT_S = 10.0
-_ATTEMPTS = 3
+_PATIENCE_S = 1.0
+"""How long a command waits for a server that refuses connections: one that is restarted fails what was under way alone."""
 _FIRST_PAUSE_S = 0.02
-_LONGEST_PAUSE_S = 1.0
+_LONGEST_PAUSE_S = 0.25
 _GRACE_S = 0.1
 """An answer that waits in the socket while this process is busy is read before its command counts as unanswered."""
 
@@ -247,8 +248,10 @@ class RedisLink:
             self._connection = task.result()
 
     async def _connect(self) -> _Connection:
-        """Try a few times; pauses grow with the failures since the last success, over calls too."""
-        for attempt in range(_ATTEMPTS):
+        """Try for a while; pauses grow with the failures since the last success, over calls too."""
+        loop = asyncio.get_running_loop()
+        patient_until_s = loop.time() + _PATIENCE_S
+        while True:
             if self._failures:
                 pause_s = min(_LONGEST_PAUSE_S, _FIRST_PAUSE_S * 2 ** min(self._failures - 1, 8))
                 await asyncio.sleep(pause_s * (0.5 + self._chance() / 2))
@@ -258,12 +261,11 @@ class RedisLink:
                 raise
             except (LinkError, OSError) as error:
                 self._failures += 1
-                if attempt == _ATTEMPTS - 1 or isinstance(error, LinkTimeout):
+                if loop.time() > patient_until_s or isinstance(error, LinkTimeout):
                     raise error if isinstance(error, LinkError) else LinkError(type(error).__name__) from error
             else:
                 self._failures = 0
                 return connection
-        raise AssertionError("unreachable")
 
     async def _open(self) -> _Connection:
         address, loop = self.address, asyncio.get_running_loop()

@@ -319,3 +319,27 @@ async def test_upkeep_survives_every_failing_call_and_catches_up(room: Room) -> 
     await room.keep_house()
     assert (await room.job(job)).attempts == 1
     assert not [message for message in node.link.messages if isinstance(message, Cancel)]
+
+
+@pytest.mark.parametrize("is_lost", ["the call", "its answer"])
+async def test_a_lease_that_could_not_be_given_back_is_once_the_frontier_answers(room: Room, is_lost: str) -> None:
+    node = room.connect()
+    faults = room.frontier_faults
+    faults.after = is_lost == "its answer"
+    faults.methods |= {"assign": 1, "release": 1}
+    [job] = await room.submit("https://a.example/")
+    room.scheduler.wake()
+    assert await room.scheduler.lease_once()
+    await room.scheduler.settle_tasks()
+    assert (node.link.jobs, node.session.free) == ([], 4)
+    faults.methods["release"] = 1
+    if is_lost == "the call":
+        with pytest.raises(FrontierError):
+            await room.scheduler.lease_once()
+    faults.methods.clear()
+    # The lease itself would last longer than the wait for another try.
+    await room.dispatch()
+    room.clock.pass_ms(retry_policy.FIRST_DELAY_MS + 1_000)
+    await room.dispatch()
+    assert [sent.job_id for sent, _ in node.link.jobs] == [job.job_id]
+    assert (await room.job(job)).attempts == 0

@@ -89,7 +89,23 @@ async def test_a_connection_that_is_cut_is_made_again(link: RedisLink, server: R
     await other.close()
 
 
-async def test_a_server_that_is_not_there_is_told_at_once_and_found_when_it_comes(tmp_path: Path) -> None:
+async def test_a_command_waits_for_a_server_that_is_being_restarted(tmp_path: Path) -> None:
+    with RedisServer(data=tmp_path) as server:
+        link = RedisLink(Address.of(server.url), "the server")
+        waiting = asyncio.ensure_future(link.call("BLPOP", "nothing", 0))
+        await asyncio.sleep(0.05)
+        await asyncio.to_thread(server.kill)
+        with pytest.raises(LinkError, match="lost"):
+            await waiting
+        asked = [asyncio.ensure_future(link.call("PING")) for _ in range(3)]
+        await asyncio.sleep(0.2)
+        assert not any(each.done() for each in asked)
+        await asyncio.to_thread(server.start)
+        assert await asyncio.gather(*asked) == ["PONG"] * 3
+        await link.close()
+
+
+async def test_a_server_that_is_not_there_is_told_soon_and_found_when_it_comes(tmp_path: Path) -> None:
     server = RedisServer(data=tmp_path)
     link = RedisLink(Address.of(server.url), "the server")
     started = time.monotonic()
