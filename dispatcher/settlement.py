@@ -101,7 +101,7 @@ class Settlement:
                 return Outcome(_ack(record, "stale", "no such job"))
             job = found[0]
             if job.state in TERMINAL or job.state is JobState.FETCHED:
-                return Outcome(await self._repeat(record, statement))
+                return await self._repeat(job, record, statement, is_held=is_held)
             purpose = (await self._options.of_one(job.batch_id)).purpose
         if holder is None or not is_held:
             return Outcome(_ack(record, "stale", "the lease has passed to another"))
@@ -146,18 +146,25 @@ class Settlement:
         )
         return Outcome(ack, job, record, body=decoded, dropped=dropped)
 
-    async def _repeat(self, record: Record, statement: Statement) -> Ack:
+    async def _repeat(self, job: Job, record: Record, statement: Statement, *, is_held: bool) -> Outcome:
+        """Answer for a job that has its result. Whoever stored it may have died before the rest was done: a lease that
+        is still there ends, and a page that is not cleaned yet is."""
+        if is_held:
+            await self._frontier.finish(job.job_id)
         stored = (await self._ledger.results([record.job_id])).get(record.job_id)
         if stored is None or stored.record != statement.to_bytes():
-            return _ack(record, "stale", "the job has ended")
+            return Outcome(_ack(record, "stale", "the job has ended"))
         credit = (await self._ledger.credits_of([record.job_id])).get(record.job_id)
-        return Ack(
+        ack = Ack(
             job_id=record.job_id,
             lease=record.lease,
             outcome="duplicate",
             reward=credit.amount if credit else 0,
             log_index=stored.log_index,
         )
+        if job.state is not JobState.FETCHED:
+            return Outcome(ack)
+        return Outcome(ack, job, record)
 
     def _fetch_fault(self, record: Record, job: Job, allowed_hops: Collection[str] | None) -> str | None:
         """Say what is wrong with the fetch that a record tells of: its status, or the way it took; None for nothing."""

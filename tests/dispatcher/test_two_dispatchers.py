@@ -6,8 +6,8 @@ import pytest
 
 from dispatcher import retry_policy
 from dispatcher.bus import JobsAdded, JobsCancelled, NodeArrived
-from dispatcher.errors import FrontierError
-from dispatcher.frontier import Frontier
+from dispatcher.errors import FrontierError, LedgerError
+from dispatcher.frontier import BACK_OFF_FIRST_MS, Frontier
 from dispatcher.hand_over import LEASE_SLACK_MS
 from dispatcher.jobs import JobState
 from dispatcher.ledger import Ledger
@@ -49,6 +49,40 @@ async def test_a_result_is_taken_where_the_node_is_now(rooms: tuple[Room, Room])
     assert ((await one.job(job)).state, await one.queue.size()) == (JobState.FETCHED, 0)
     await two.exchange.on_result(moved.session, moved.record(node_job, job_hash), memoryview(PAGE))
     assert last_outcome(moved) == "duplicate"
+
+
+async def test_what_a_dispatcher_left_undone_after_it_stored_a_result_is_done_when_the_node_tells_it_again(
+    rooms: tuple[Room, Room],
+) -> None:
+    one, two = rooms
+    node = await open_session(one)
+    job, node_job, job_hash = await one.begin(node)
+    one.frontier_faults.methods["finish"] = 1
+    record = node.record(node_job, job_hash)
+    with pytest.raises(FrontierError):
+        await one.exchange.on_result(node.session, record, memoryview(PAGE))
+    assert ((await one.job(job)).state, one.fetched, await one.queue.size()) == (JobState.FETCHED, [], 1)
+    moved = await open_session(two)
+    await two.exchange.on_result(moved.session, record, memoryview(PAGE))
+    assert (last_outcome(moved), two.fetched, await one.queue.size()) == ("duplicate", [job.job_id], 0)
+
+
+async def test_a_busy_site_rests_once_for_an_answer_that_is_told_twice(rooms: tuple[Room, Room]) -> None:
+    one, two = rooms
+    node = await open_session(one)
+    job, node_job, job_hash = await one.begin(node)
+    record = node.record(node_job, job_hash, status=429)
+    one.ledger_faults.error = LedgerError
+    one.ledger_faults.methods["note_attempt"] = 1
+    with pytest.raises(LedgerError):
+        await one.exchange.on_result(node.session, record, memoryview(PAGE))
+    one.clock.pass_ms(BACK_OFF_FIRST_MS + 1_000)
+    moved = await open_session(two)
+    await two.exchange.on_result(moved.session, record, memoryview(PAGE))
+    assert (last_outcome(moved), (await one.job(job)).attempts) == ("noted", 1)
+    one.clock.pass_ms(BACK_OFF_FIRST_MS)
+    await two.dispatch()
+    assert list(moved.session.in_flight) == [job.job_id]
 
 
 @pytest.mark.parametrize("kind", ["failure", "refusal"])
