@@ -77,7 +77,15 @@ async def lay_foundations(
         store=stores.tiles, root=keys.root, job_key=keys.job, clock=now_ms, bus=stores.bus
     )
     fraction = random.SystemRandom().random
-    async with led_once(_PREPARATION, ledger=ledger, holder=dispatcher, clock=now_ms, fraction=fraction):
+    preparing = led_once(
+        _PREPARATION,
+        ledger=ledger,
+        holder=dispatcher,
+        clock=now_ms,
+        fraction=fraction,
+        lease_ms=settings.duty_lease_ms,
+    )
+    async with preparing:
         require_agreement(ours, await ledger.agree(ours))
         facts = await prepare_chain(rpc, chain, keys, settings.token_mint)
         of_chain = {"chain": facts.genesis_hash, "token_mint": facts.mint}

@@ -105,6 +105,7 @@ async def running_dispatcher(
             holder=foundations.dispatcher,
             clock=now_ms,
             fraction=random.SystemRandom().random,
+            lease_ms=settings.duty_lease_ms,
         )
         leading.append(duties)
         (at_work,) = _run(stack, {"duties": duties.run()}, failed)

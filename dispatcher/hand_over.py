@@ -25,8 +25,9 @@ from protocol import limits
 from protocol.job import Job as NodeJob
 
 _log = structlog.get_logger("hand_over")
-GATE_LEASE_MS = 30_000
-"""How long a job of a dispatcher that died at the gate stays out; extended while a slow robots.txt is waited for."""
+GATE_LEASE_MS = 10_000
+"""How long a job stays out whose dispatcher died at the gate, or was never told of the lease; extended while a slow
+robots.txt is waited for."""
 LEASE_SLACK_MS = 10_000
 """How much later than this dispatcher calls an answer late the frontier gives the lease up: it is there for the jobs
 of dispatchers that died."""

@@ -10,6 +10,7 @@ from pydantic import AfterValidator, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from dispatcher.errors import SetupError
+from dispatcher.leader import LEASE_MS
 from dispatcher.rate_limits import DEFAULT_PER_MINUTE
 from dispatcher.store_location import SCHEMES as STORE_SCHEMES
 
@@ -107,6 +108,7 @@ class DispatcherSettings(BaseSettings):
     key_rate_per_minute: int = Field(default=DEFAULT_PER_MINUTE, ge=1, le=1_000_000_000)
     job_deadline_ms: int = Field(default=24 * 3_600_000, ge=1_000)
     drain_ms: int = Field(default=10_000, ge=0)
+    duty_lease_ms: int = Field(default=LEASE_MS, ge=1_000, le=600_000)
     model_url: Annotated[str, AfterValidator(_MODEL)] | None = Field(default=None, repr=False)
     model_key: SecretStr | None = Field(default=None, repr=False)
     model_name: str | None = Field(default=None, min_length=1, max_length=200)

@@ -23,7 +23,7 @@ READERS = 4
 PATIENCE_S = 5.0
 """How long a failure that may pass is borne before callers get it."""
 _FIRST_PAUSE_S = 0.01
-_LONGEST_PAUSE_S = 0.5
+_LONGEST_PAUSE_S = 0.25
 
 _Argument = TypeVar("_Argument")
 _Answer = TypeVar("_Answer")
