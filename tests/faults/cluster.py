@@ -18,6 +18,8 @@ from tests.network.site import Site, serving
 from tests.servers import PostgresServer, RedisServer
 
 READY_S = 60.0
+_SOON_UP = {"recovery_init_sync_method": "syncfs"}
+"""After a kill the server synchronises its files before it recovers: all in one call, as there are a thousand."""
 EAGER = "tests.faults.eager_node"
 """The nodes' module where dispatchers die all the time."""
 
@@ -151,7 +153,7 @@ class Cluster:
         self._test_sites, self._command, self._own_env = test_sites, command, own_env
         self._nurseries, self._node_module = nurseries, node_module
         self.redis = redis or append_only_redis()
-        self.postgres = postgres or PostgresServer(fsync=fsync)
+        self.postgres = postgres or PostgresServer(fsync=fsync, settings=_SOON_UP)
         self.dispatchers: list[Dispatcher] = []
         self.nodes: list[Node] = []
         self.sites: list[Site] = []

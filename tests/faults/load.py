@@ -43,6 +43,9 @@ class Load:
 
     def __post_init__(self) -> None:
         self._stop = threading.Event()
+        self._looking = threading.Lock()
+        self._asked_for: set[str] = set()
+        self._looked_at = [0] * len(self.sites)
         self._thread = threading.Thread(target=self._run, daemon=True)
 
     def start(self) -> None:
@@ -56,12 +59,17 @@ class Load:
             self.problems.append("the last batch was never answered")
 
     def fetched(self) -> int:
-        """How many pages the sites were asked for."""
+        """How many times the sites were asked for anything."""
         return sum(len(site.seen) for site in self.sites)
 
     def is_full(self) -> bool:
         """Whether it waits for the network: too many of its pages were not asked for yet."""
-        return self.pages - self.fetched() > self.most_open
+        with self._looking:
+            for number, site in enumerate(self.sites):
+                seen = site.seen[self._looked_at[number] :]
+                self._looked_at[number] += len(seen)
+                self._asked_for.update(each.path for each in seen if each.path.startswith(f"/p/{self.name}-"))
+            return self.pages - len(self._asked_for) > self.most_open
 
     def _run(self) -> None:
         number, busy, busy_at = 0, itertools.cycle(self.busy), 0.0
@@ -76,7 +84,7 @@ class Load:
             ]
             if self.random.random() < 0.1:
                 urls[0] = self.sites[0].url(f"/private/{self.name}-{number}")
-            self.pages += size
+            self.pages += sum("/p/" in url for url in urls)
             if self.busy and time.monotonic() - busy_at > _BUSY_EVERY_S:
                 busy_at = time.monotonic()
                 urls.append(next(busy).url(f"/busy/{self.name}-{number}"))

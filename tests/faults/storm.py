@@ -6,8 +6,12 @@
 Two `meadow serve` share PostgreSQL, Redis (append-only, synced every second), an object store and a chain; three nodes
 and a lab are real. Every process but those of nodes, lab and chain is killed with signal 9, again and again, and started
 again after a moment, some while another one is down; in between the queue's server is told FLUSHALL. Most kills wait
-until a page was fetched since the one before, for a few seconds at most, so that there is work to hurt. Prints one
-line; exits with 1 if anything does not hold.
+until a page was fetched since the one before, for a few seconds at most, and for a moment more, so that there is work
+to hurt. Prints one line; exits with 1 if anything does not hold.
+
+What only takes time is set for the drill: duties are taken over after 2 s (MEADOW_DUTY_LEASE_MS), nodes dial again
+within a quarter of a second, the lab posts as many pages as keep every part at work, and a checkpoint is made every 2 s
+(MEADOW_CHECKPOINT_MS), as one after another is anchored and each takes about one.
 """
 
 import argparse
@@ -34,10 +38,17 @@ _REST_S = 300.0
 _WEIGHTS = {"dispatcher": 2, "redis": 5, "postgres": 3}
 """How often each kind of process is the one that dies."""
 _READY_S = 60.0
-_PAUSE_S = 0.3
-"""How long it is quiet between two kills, on average."""
+_DUTY_LEASE_MS = 2_000
+_CHECKPOINT_MS = 2_000
+_MOST_OPEN = 150
+"""Pages under way: several times what nodes and sites take at once."""
+_BATCH_PAUSE_S = (0.1, 0.4)
+"""Some 25 pages a second: between two kills there is work for every part, and no more of it than is needed."""
+_PAUSE_S = 0.15
+"""How long the network is left alone once it works again, on average."""
+_TICK_S = 0.02
 _BLIND = 0.05
-"""The chance of a kill all the same while nothing works."""
+"""The chance of a kill that does not wait for that."""
 _PATIENCE_S = 5.0
 """How long a kill waits for a page where a dispatcher answers."""
 
@@ -84,20 +95,29 @@ class Storm:
         """Kill and flush so many times, in an order of chance."""
         kinds, weights = list(_WEIGHTS), list(_WEIGHTS.values())
         while (left := kills - self._findings.kills.total()) + (dry := flushes - self._findings.flushes) > 0:
-            self._start_due()
-            if not self._has_worked() and self._chance.random() > _BLIND:
-                pass
-            elif self._chance.randrange(left + dry) < dry:
+            is_blind = self._chance.random() < _BLIND
+            while not (is_blind or self._has_worked()):
+                self._start_due()
+                time.sleep(_TICK_S)
+            self._keep_quiet(self._chance.expovariate(1 / _PAUSE_S))
+            if self._chance.randrange(left + dry) < dry:
                 self._flush()
             elif self._kill(self._chance.choices(kinds, weights)[0]):
                 self._findings.overlapping += len(self._starts) > 1
                 if self._findings.kills.total() % 100 == 0:
                     accepted = len(self._load.accepted)
                     print(f"{self._findings.kills.total()} kills, {accepted} batches", file=sys.stderr, flush=True)
-            time.sleep(self._chance.expovariate(1 / _PAUSE_S))
         while self._starts:
+            self._keep_quiet(_TICK_S)
+
+    def _keep_quiet(self, seconds: float) -> None:
+        """Kill nothing for so long; what is to be started meanwhile is."""
+        until_s = time.monotonic() + seconds
+        while True:
             self._start_due()
-            time.sleep(0.02)
+            if (left_s := until_s - time.monotonic()) <= 0:
+                return
+            time.sleep(min(left_s, _TICK_S))
 
     def _has_worked(self) -> bool:
         """Whether anything was fetched since the last kill, or was given the time to be."""
@@ -129,7 +149,7 @@ class Storm:
             (self._cluster.redis if kind == "redis" else self._cluster.postgres).kill()
         self._findings.kills[kind] += 1
         self._fetched, self._killed_at = self._load.fetched(), time.monotonic()
-        self._starts.append((time.monotonic() + self._chance.uniform(0.0, 0.4), kind, dispatcher))
+        self._starts.append((time.monotonic() + self._chance.uniform(0.0, 0.25), kind, dispatcher))
         return True
 
     def _start_due(self) -> None:
@@ -173,10 +193,11 @@ def drill(folder: Path, *, kills: int, flushes: int, seed: int, fsync: bool = Tr
         nodes=NODES,
         sites=SITES,
         fsync=fsync,
+        env={"MEADOW_DUTY_LEASE_MS": str(_DUTY_LEASE_MS), "MEADOW_CHECKPOINT_MS": str(_CHECKPOINT_MS)},
         nurseries=True,
         node_module=EAGER,
     ) as cluster:
-        load = Load(cluster.lab, cluster.sites, chance)
+        load = Load(cluster.lab, cluster.sites, chance, most_open=_MOST_OPEN, pause_s=_BATCH_PAUSE_S)
         load.start()
         storm = Storm(cluster, load, chance, findings)
         storm.blow(kills, flushes)

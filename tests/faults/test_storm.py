@@ -1,6 +1,5 @@
 """The short version of the storm: dispatchers, the queue's server and PostgreSQL die at random, the queue is flushed."""
 
-import os
 from pathlib import Path
 
 import pytest
@@ -8,8 +7,7 @@ import pytest
 from tests.faults.storm import drill
 from tests.servers import missing_postgres, missing_redis
 
-KILLS = 300 if os.environ.get("MEADOW_TEST_STORES") == "distributed" else 30
-"""All of them where the whole run is about the distributed network, a tenth in the usual one."""
+KILLS = 300
 
 
 @pytest.mark.faults
