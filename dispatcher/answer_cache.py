@@ -31,11 +31,16 @@ class AnswerCache:
         self._making: dict[AnswerKey, asyncio.Task[bytes]] = {}
         self._bytes = 0
 
+    def known(self, key: AnswerKey) -> bytes | None:
+        """The answer that is known and fresh."""
+        body, until_s = self._answers.get(key, (None, 0.0))
+        return body if body is not None and self._monotonic() < until_s else None
+
     async def answer(self, key: AnswerKey, make: Callable[[], Awaitable[bytes]]) -> bytes:
         """The answer that is known, or is being made; else the one that `make` makes. What it raises is raised to
         everybody who waits, and not kept."""
-        body, until_s = self._answers.get(key, (None, 0.0))
-        if body is not None and self._monotonic() < until_s:
+        body = self.known(key)
+        if body is not None:
             return body
         making = self._making.get(key)
         if making is None:

@@ -35,9 +35,13 @@ class Caller(msgspec.Struct, frozen=True, kw_only=True):
     limits: KeyLimits = NO_LIMITS
     rate: RateStanding | None = None
 
+    def has_any(self, scopes: frozenset[Scope]) -> bool:
+        """Tell whether the key has one of these scopes, or none is needed."""
+        return not scopes or not scopes.isdisjoint(self.scopes)
+
     def require_any(self, scopes: frozenset[Scope], what: str) -> None:
         """Raise Forbidden unless the key has one of these scopes, or none is needed; `what` says what was asked."""
-        if not scopes or scopes & self.scopes:
+        if self.has_any(scopes):
             return
         needed = " or ".join(sorted(scopes))
         has = ", ".join(sorted(self.scopes)) or "none"

@@ -6,6 +6,7 @@ from functools import partial
 from aiohttp import web
 
 from dispatcher.adapters.audited_requests import note_changes
+from dispatcher.adapters.changing_requests import for_changes
 from dispatcher.adapters.estimate_api import EstimateApi
 from dispatcher.adapters.idempotent_posts import repeat_answers
 from dispatcher.adapters.lab_accounts_api import AccountsApi
@@ -46,5 +47,4 @@ def serve_accounts(app: web.Application, core: Core, *, service: LabService, pag
         ]
     )
     auditor = Auditor(ledger=world.ledger, clock=world.clock, new_id=world.new_id)
-    app.middlewares.append(repeat_answers(service, world.ledger, clock=world.clock))
-    app.middlewares.append(note_changes(auditor))
+    app.middlewares.append(for_changes(repeat_answers(service, world.ledger, clock=world.clock), note_changes(auditor)))

@@ -20,6 +20,7 @@ from dispatcher.adapters.health import Health
 from dispatcher.adapters.http_robots import HttpRobots
 from dispatcher.adapters.job_sockets import JobSockets
 from dispatcher.adapters.lab_api import LabApi
+from dispatcher.adapters.lab_auth import tell_rate
 from dispatcher.adapters.lab_errors import json_crashes, json_errors
 from dispatcher.adapters.log_files import LogFiles
 from dispatcher.adapters.measured_frontier import MeasuredFrontier
@@ -30,7 +31,6 @@ from dispatcher.adapters.openapi_pages import OpenapiPages
 from dispatcher.adapters.prometheus_metrics import Metrics
 from dispatcher.adapters.proof_files import ProofFiles
 from dispatcher.adapters.quick_page import QuickPage
-from dispatcher.adapters.rate_headers import tell_rate
 from dispatcher.adapters.request_tracing import trace_requests
 from dispatcher.adapters.schedule_api import ScheduleApi
 from dispatcher.adapters.search_api import SearchApi

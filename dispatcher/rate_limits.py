@@ -35,17 +35,21 @@ def take(bucket: Bucket | None, *, per_minute: int, now_ms: int) -> tuple[Bucket
     """Take one request out of a bucket, None for one that was not used for long; what is in it then."""
     full = per_minute * REQUEST_UNITS
     units, at_ms = (full, now_ms) if bucket is None else (bucket.units, bucket.at_ms)
-    units = min(full, units + max(0, now_ms - at_ms) * per_minute)
+    if now_ms > at_ms:
+        units += (now_ms - at_ms) * per_minute
+        at_ms = now_ms
+    units = min(units, full)
     granted = units >= REQUEST_UNITS
-    units -= REQUEST_UNITS if granted else 0
+    if granted:
+        units -= REQUEST_UNITS
     standing = RateStanding(
         limit=per_minute,
         granted=granted,
         remaining=units // REQUEST_UNITS,
-        wait_ms=max(0, -(-(REQUEST_UNITS - units) // per_minute)),
+        wait_ms=0 if units >= REQUEST_UNITS else -(-(REQUEST_UNITS - units) // per_minute),
         full_ms=-(-(full - units) // per_minute),
     )
-    return Bucket(units, max(now_ms, at_ms)), standing
+    return Bucket(units, at_ms), standing
 
 
 class Rates(Protocol):

@@ -26,8 +26,7 @@ class SteadyClock:
         if self._network_ahead_ms is None or self._ahead_ms is None:
             self._ahead_ms = wall_ms - monotonic_ms
         else:
-            clocks = sorted((self._ahead_ms, wall_ms - monotonic_ms, self._network_ahead_ms))
-            self._ahead_ms = clocks[1]
+            self._ahead_ms = _median(self._ahead_ms, wall_ms - monotonic_ms, self._network_ahead_ms)
         return int(monotonic_ms + self._ahead_ms)
 
     def heard(self, network_ms: float, *, asked_ms: float, answered_ms: float) -> None:
@@ -38,3 +37,9 @@ class SteadyClock:
     def wall_error_ms(self) -> int:
         """How far this machine's wall clock is ahead of the time."""
         return int(self._wall_ms()) - self.now_ms()
+
+
+def _median(a: float, b: float, c: float) -> float:
+    if a > b:
+        a, b = b, a
+    return b if b < c else c if c > a else a

@@ -16,9 +16,9 @@ from contextlib import aclosing, contextmanager
 from typing import Final
 
 import structlog
-from aiohttp import WSCloseCode, WSMsgType, hdrs, web
+from aiohttp import WSCloseCode, WSMsgType, web
 
-from dispatcher.adapters.lab_auth import bearer_of, caller_of, offered_protocol
+from dispatcher.adapters.lab_auth import asks_for_websocket, bearer_of, caller_of, offered_protocol
 from dispatcher.batch_events import BatchEvents
 from dispatcher.batch_following import EndedJobsLedger
 from dispatcher.ending_tasks import end_tasks
@@ -71,9 +71,9 @@ class JobSockets:
         """
 
         async def handle(request: web.Request) -> web.StreamResponse:
-            if request.headers.get(hdrs.UPGRADE, "").lower() != "websocket":
-                return await handler(request)
-            return await self._upgrade(request, f"{base_url(request)}{request.path}")
+            if asks_for_websocket(request):
+                return await self._upgrade(request, f"{base_url(request)}{request.path}")
+            return await handler(request)
 
         return handle
 

@@ -21,7 +21,7 @@ from aiohttp import web
 from msgspec import UNSET
 
 from dispatcher.adapters.job_sockets import JobSockets
-from dispatcher.adapters.lab_auth import caller_of, idempotency_key, read_json
+from dispatcher.adapters.lab_auth import caller_of, idempotency_key, read_json, tell_rate
 from dispatcher.adapters.lab_errors import (
     ErrorDetails,
     Handler,
@@ -33,7 +33,6 @@ from dispatcher.adapters.lab_errors import (
     rejected_answer,
     timeout_answer,
 )
-from dispatcher.adapters.rate_headers import tell_rate
 from dispatcher.answer_cache import AnswerCache, AnswerKey
 from dispatcher.errors import BadRequest, Conflict, NotFound
 from dispatcher.jobs import TERMINAL, BatchKind, Job, JobState
@@ -114,13 +113,14 @@ class LabApi:
         self._answers = answers or AnswerCache(monotonic=time.monotonic, fresh_s=0)
 
     def routes(self) -> list[web.RouteDef]:
-        """List the routes, to be added to an application that has the middleware `json_errors`."""
+        """List the routes, to be added to an application that has the middleware `json_errors`. They are tried in this
+        order: what is asked most comes first."""
         return [
-            web.post("/v2/scrape", self.scrape),
-            web.post("/v2/batch/scrape", self.start_batch),
             web.get("/v2/batch/scrape/{id}", self._watched(self.read_batch)),
             web.delete("/v2/batch/scrape/{id}", self.cancel_batch),
             web.get("/v2/batch/scrape/{id}/errors", self.read_errors),
+            web.post("/v2/batch/scrape", self.start_batch),
+            web.post("/v2/scrape", self.scrape),
         ]
 
     def _watched(self, handler: Handler) -> Handler:
@@ -202,8 +202,11 @@ class LabApi:
         """Say where a batch stands, with the documents from position `skip` on."""
         team_id = (await caller_of(request, self._service)).team_id
         batch_id = request.match_info["id"]
-        key = AnswerKey(team_id, batch_id, self.base_url(request) + request.path_qs)
-        return json_bytes(await self._answers.answer(key, lambda: self._batch_page(request, team_id, batch_id)))
+        key = AnswerKey(team_id, batch_id, self.base_url(request) + request.raw_path)
+        known = self._answers.known(key)
+        if known is None:
+            known = await self._answers.answer(key, lambda: self._batch_page(request, team_id, batch_id))
+        return json_bytes(known)
 
     async def _batch_page(self, request: web.Request, team_id: str, batch_id: str) -> bytes:
         skip = whole_query(request, "skip", 0, low=0, high=2**31 - 1)

@@ -6,9 +6,9 @@ from typing import Final
 from aiohttp import hdrs, web
 
 from dispatcher.adapters.lab_errors import ErrorDetails, error_answer
-from dispatcher.adapters.rate_headers import STANDING
+from dispatcher.adapters.rate_headers import rate_fields
 from dispatcher.caller import Caller
-from dispatcher.errors import BadRequest, RateLimited, Unauthorized
+from dispatcher.errors import BadRequest, Unauthorized
 from dispatcher.key_scopes import scopes_for
 from dispatcher.lab_service import LabService
 from dispatcher.scrape_request import REQUEST_BYTES
@@ -25,24 +25,31 @@ async def caller_of(request: web.Request, service: LabService) -> Caller:
 
     Which scope an address takes stands in `key_scopes`.
     """
-    caller = request.get(_CALLER)
+    caller = known_caller(request)
     if caller is None:
-        try:
-            caller = request[_CALLER] = await service.caller_of(bearer_of(request))
-        except RateLimited as error:
-            request[STANDING] = error.standing
-            raise
-        if caller.rate is not None:
-            request[STANDING] = caller.rate
+        caller = request[_CALLER] = await service.caller_of(bearer_of(request))
         resource = request.match_info.route.resource
         needed = scopes_for(request.method, request.path if resource is None else resource.canonical)
-        caller.require_any(needed, f"{request.method} {request.path[:200]}")
+        if not caller.has_any(needed):
+            caller.require_any(needed, f"{request.method} {request.path[:200]}")
     return caller
 
 
 def known_caller(request: web.Request) -> Caller | None:
     """Return who asked, where that was found out while the request was served."""
-    return request.get(_CALLER)
+    if len(request) == 0:
+        return None
+    try:
+        return request[_CALLER]
+    except KeyError:
+        return None
+
+
+async def tell_rate(request: web.Request, response: web.StreamResponse) -> None:
+    """Give every answer to a key the fields of its rate (`on_response_prepare`)."""
+    caller = known_caller(request)
+    if caller is not None and caller.rate is not None:
+        response.headers.update(rate_fields(caller.rate))
 
 
 def bearer_of(request: web.Request) -> str:
@@ -64,9 +71,15 @@ def bearer_of(request: web.Request) -> str:
     return bearer
 
 
+def asks_for_websocket(request: web.Request) -> bool:
+    """Tell whether a request is one for a WebSocket (RFC 6455, section 4.1)."""
+    upgrade = request.headers.get(hdrs.UPGRADE)
+    return upgrade is not None and upgrade.lower() == "websocket"
+
+
 def offered_protocol(request: web.Request) -> str | None:
     """Return the first subprotocol that a request for a WebSocket offers (RFC 6455, section 4.1)."""
-    if request.headers.get(hdrs.UPGRADE, "").lower() != "websocket":
+    if not asks_for_websocket(request):
         return None
     return request.headers.get(hdrs.SEC_WEBSOCKET_PROTOCOL, "").partition(",")[0].strip() or None
 

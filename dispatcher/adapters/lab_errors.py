@@ -11,10 +11,13 @@ import structlog
 from aiohttp import hdrs, web
 from msgspec import UNSET, UnsetType
 
-from dispatcher.errors import LedgerFull, PaymentRequired, RequestError, StoreError, TooManyRequests
+from dispatcher.adapters.rate_headers import rate_fields
+from dispatcher.errors import LedgerFull, PaymentRequired, RateLimited, RequestError, StoreError, TooManyRequests
 from dispatcher.request_fields import Problem, Rejected
 
 RESUME_AFTER_S: Final = 5
+_JSON: Final = web.Response(headers={hdrs.CONTENT_TYPE: "application/json", hdrs.CACHE_CONTROL: "no-store"}).headers
+"""Each answer has a copy; headers are copied from headers at a sixth of what a dict's copy takes."""
 
 _log = structlog.get_logger("lab_api")
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -53,8 +56,7 @@ def json_answer(value: msgspec.Struct, *, status: int = 200) -> web.Response:
 
 def json_bytes(body: bytes, *, status: int = 200) -> web.Response:
     """Answer with JSON that is encoded already."""
-    headers = {hdrs.CONTENT_TYPE: "application/json", hdrs.CACHE_CONTROL: "no-store"}
-    return web.Response(body=body, status=status, headers=headers)
+    return web.Response(body=body, status=status, headers=_JSON)
 
 
 def error_answer(status: int, code: str, message: str, details: ErrorDetails | None = None) -> web.Response:
@@ -95,6 +97,8 @@ async def json_errors(request: web.Request, handler: Handler) -> web.StreamRespo
         wait = str(error.retry_after_s)
         response = error_answer(error.status, error.code, str(error), ErrorDetails(retry_after_seconds=int(wait)))
         response.headers.update({hdrs.RETRY_AFTER: wait, "RateLimit-Remaining": "0", "RateLimit-Reset": wait})
+        if isinstance(error, RateLimited):
+            response.headers.update(rate_fields(error.standing))
         return response
     except PaymentRequired as error:
         details = ErrorDetails(balance=error.balance, needed=error.needed)

@@ -19,7 +19,7 @@ from redis.asyncio.connection import SSLConnection, UnixDomainSocketConnection, 
 CONNECT_TIMEOUT_S = 5.0
 ANSWER_TIMEOUT_S = 10.0
 _PATIENCE_S = 1.0
-"""How long a command waits for a server that refuses connections: one that is restarted fails what was under way alone."""
+"""How long a command waits for a server that refuses connections: a restart fails what was under way alone."""
 _FIRST_PAUSE_S = 0.02
 _LONGEST_PAUSE_S = 0.25
 _GRACE_S = 0.1

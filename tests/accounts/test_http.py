@@ -15,7 +15,7 @@ import pytest
 from aiohttp import ClientSession, web
 
 from dispatcher.adapters.lab_api import LabApi
-from dispatcher.adapters.rate_headers import tell_rate
+from dispatcher.adapters.lab_auth import tell_rate
 from dispatcher.adapters.system_clock import new_id, now_ms
 from dispatcher.api_keys import RANDOM_BYTES, key_mac, make_key
 from dispatcher.cli_accounts import serve_accounts
