@@ -5,6 +5,9 @@ import uuid
 
 _UUID7 = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}")
 
+_VARIANT = {f"{digit:x}": f"{digit & 0x3 | 0x8:x}" for digit in range(16)}
+"""The digit that holds the variant (RFC 9562, section 4.1), for what randomness drew there."""
+
 
 def uuid7(time_ms: int, randomness: bytes) -> str:
     """Make a UUIDv7 of a time in UTC milliseconds and 10 random bytes, in lower-case hyphenated form."""
@@ -12,11 +15,9 @@ def uuid7(time_ms: int, randomness: bytes) -> str:
         raise ValueError(f"a UUIDv7 holds 48 bits of milliseconds; {time_ms} does not fit")
     if len(randomness) != 10:
         raise ValueError(f"a UUIDv7 takes 10 random bytes, got {len(randomness)}")
-    value = time_ms << 80 | int.from_bytes(randomness, "big")
-    value = value & ~(0xF << 76) | 0x7 << 76
-    value = value & ~(0x3 << 62) | 0x2 << 62
-    digits = f"{value:032x}"
-    return f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"
+    digits = f"{time_ms:012x}{randomness.hex()}"
+    variant = _VARIANT[digits[16]]
+    return f"{digits[:8]}-{digits[8:12]}-7{digits[13:16]}-{variant}{digits[17:20]}-{digits[20:]}"
 
 
 def is_uuid7(text: str) -> bool:

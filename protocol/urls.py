@@ -15,6 +15,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 
 import ada_url
+import msgspec
 
 from protocol import limits
 
@@ -44,8 +45,7 @@ class Refusal:
     detail: str
 
 
-@dataclass(frozen=True, slots=True)
-class AllowedUrl:
+class AllowedUrl(msgspec.Struct, frozen=True):
     """A URL that may be asked for. `href` is normalised and has no fragment; `host` has no brackets."""
 
     href: str
@@ -111,7 +111,12 @@ NO_TEST_SITES = TestSites()
 
 DEFAULT_PORTS = {"http": 80, "https": 443}
 LABEL_PATTERN = "[a-z0-9_-]{1,63}"
-_LABEL = re.compile(LABEL_PATTERN)
+_NAME = re.compile(rf"{LABEL_PATTERN}(?:\.{LABEL_PATTERN})*")
+_HREF = re.compile(r"(https?)://([^/@:\[\]]+|\[[^/@\]]+\])(?::([0-9]{1,5}))?/")
+"""The serialised form of an http or https URL without user name and password (WHATWG URL standard, 4.5): its path
+begins with a slash, and a slash or an @ before that is percent-encoded."""
+_LITERAL_ENDS = frozenset("0123456789]")
+"""How the host of a serialised URL ends where it is an address; names may end so too."""
 NAME_BYTES = 253
 _SCHEME_SHOWN = 20
 REFUSED_SUFFIXES = (".local", ".internal", ".localhost", ".home.arpa", ".onion")
@@ -151,28 +156,32 @@ ISATAP_INTERFACE_IDS = (0x0000_5EFE, 0x0200_5EFE)
 
 def check_url(url: str, *, test_sites: TestSites = NO_TEST_SITES) -> AllowedUrl | Refusal:
     """Check a URL against the rules for what may be asked for, and normalise it."""
-    if len(url.encode("utf-8", "surrogatepass")) > limits.URL_BYTES:
+    size = len(url) if url.isascii() else len(url.encode("utf-8", "surrogatepass"))
+    if size > limits.URL_BYTES:
         return Refusal(Reason.TOO_LONG, f"a URL is limited to {limits.URL_BYTES} bytes")
     try:
         parsed = ada_url.URL(url)
     except (ValueError, UnicodeEncodeError):
         return Refusal(Reason.MALFORMED, "not an absolute URL (WHATWG URL standard)")
-    parsed.hash = ""
-    scheme = parsed.protocol.removesuffix(":")
-    if scheme not in DEFAULT_PORTS:
-        return Refusal(Reason.SCHEME, f"the scheme is {scheme[:_SCHEME_SHOWN]!r}; http and https are accepted")
-    if parsed.username or parsed.password:
+    href = parsed.href.partition("#")[0]
+    parts = _HREF.match(href)
+    if parts is None:
+        scheme = href.partition(":")[0]
+        if scheme not in DEFAULT_PORTS:
+            return Refusal(Reason.SCHEME, f"the scheme is {scheme[:_SCHEME_SHOWN]!r}; http and https are accepted")
         return Refusal(Reason.USERINFO, "the URL carries a user name or password")
-    href = parsed.href
     if len(href) > limits.URL_BYTES:
         return Refusal(Reason.TOO_LONG, f"a URL is limited to {limits.URL_BYTES} bytes once normalised")
-    host = parsed.hostname.removeprefix("[").removesuffix("]")
-    port = int(parsed.port) if parsed.port else DEFAULT_PORTS[scheme]
+    scheme, host, own_port = parts.groups()
+    is_literal = host[-1] in _LITERAL_ENDS and parsed.host_type != ada_url.HostType.DEFAULT
+    if host[0] == "[":
+        host = host[1:-1]
+    port = DEFAULT_PORTS[scheme] if own_port is None else int(own_port)
     if test_sites.allows(host, port):
         return AllowedUrl(href, scheme, host, port, is_test_site=True)
     if port not in (80, 443):
         return Refusal(Reason.PORT, f"the port is {port}; 80 and 443 are accepted")
-    refusal = _check_host(host, is_literal=parsed.host_type != ada_url.HostType.DEFAULT)
+    refusal = _check_host(host, is_literal=is_literal)
     return refusal or AllowedUrl(href, scheme, host, port, is_test_site=False)
 
 
@@ -193,7 +202,7 @@ def _check_host(host: str, *, is_literal: bool) -> Refusal | None:
         return Refusal(Reason.HOST_NAME, "the host name ends in a dot")
     if "." not in host:
         return Refusal(Reason.HOST_NAME, "the host name has a single label")
-    if len(host) > NAME_BYTES or not all(_LABEL.fullmatch(label) for label in host.split(".")):
+    if len(host) > NAME_BYTES or not _NAME.fullmatch(host):
         return Refusal(Reason.HOST_NAME, "the host name is no DNS name of letters, digits, hyphens and underscores")
     if f".{host}".endswith(REFUSED_SUFFIXES):
         return Refusal(Reason.HOST_NAME, f"names under .{host.rpartition('.')[2]} are not on the public internet")

@@ -3,6 +3,7 @@
 import ipaddress
 from pathlib import Path
 
+import ada_url
 import msgspec
 import pytest
 from hypothesis import example, given
@@ -43,6 +44,29 @@ def test_no_text_raises_and_normalising_twice_changes_nothing(text: str) -> None
     assert len(checked.href) <= limits.URL_BYTES
     assert checked.origin in checked.href
     assert not checked.is_test_site
+
+
+@given(URL_LIKE.map(lambda text: "http://" + text) | URL_LIKE.map(lambda text: "https://user:pw@" + text))
+@example("http://[2606:4700::1111]:443/@a:1")
+@example("https://0x8080808/")
+@example("http://a@b.example:81/")
+@example("http://a.example9:65535/?#a")
+def test_the_parts_that_are_read_from_a_normalised_url_are_the_parsers(text: str) -> None:
+    try:
+        parsed = ada_url.URL(text)
+    except (ValueError, UnicodeEncodeError):
+        return
+    host, port = parsed.hostname.strip("[]"), int(parsed.port or {"http:": 80, "https:": 443}[parsed.protocol])
+    checked = check_url(text, test_sites=TestSites(frozenset({(host, port)})))
+    if parsed.username or parsed.password:
+        assert isinstance(checked, Refusal)
+        assert checked.reason is Reason.USERINFO
+        return
+    parsed.hash = ""
+    assert checked == AllowedUrl(parsed.href, parsed.protocol[:-1], host, port, is_test_site=True)
+    refused = check_url(text)
+    if parsed.host_type != ada_url.HostType.DEFAULT and port in (80, 443):
+        assert isinstance(refused, Refusal) == isinstance(check_address(host), Refusal)
 
 
 @given(st.text(max_size=80) | URL_LIKE)
