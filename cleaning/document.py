@@ -116,6 +116,15 @@ class Change(msgspec.Struct, frozen=True, omit_defaults=True):
     values: str | None = None
 
 
+class PictureFacts(msgspec.Struct, frozen=True):
+    """What is known of a picture of the page: the hash of its bytes, and its size in pixels."""
+
+    sha256: str
+    media_type: str
+    width: int
+    height: int
+
+
 class Extract(msgspec.Struct, frozen=True, omit_defaults=True):
     """What was asked for besides the main content; None for what was not.
 
@@ -132,6 +141,7 @@ class Extract(msgspec.Struct, frozen=True, omit_defaults=True):
     missing: tuple[str, ...] = ()
     summary: str | None = None
     change: Change | None = None
+    picture: PictureFacts | None = None
     warnings: tuple[str, ...] = ()
 
 

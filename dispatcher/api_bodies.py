@@ -22,6 +22,7 @@ from dispatcher.page_options import MAX_SELECTORS, MAX_TIMEOUT_MS, MIN_TIMEOUT_M
 from dispatcher.schedule_request import NAME_CHARACTERS
 from dispatcher.schedules import Overlap, RequestKind
 from dispatcher.scrape_request import MAX_CONCURRENCY, MAX_URLS
+from dispatcher.screenshot_format import MAX_HEIGHT, MAX_WIDTH
 from dispatcher.search_request import MAX_QUERY, MAX_RESULTS
 from dispatcher.webhook import WebhookEvent
 from protocol.job import Purpose
@@ -61,11 +62,30 @@ class ChangeTrackingFormat(msgspec.Struct, forbid_unknown_fields=True, tag_field
     schema: dict[str, Any] | None = None
 
 
+class Viewport(msgspec.Struct, forbid_unknown_fields=True):
+    """The window that a page is shown in, in CSS pixels."""
+
+    width: Annotated[int, Meta(ge=1, le=MAX_WIDTH)]
+    height: Annotated[int, Meta(ge=1, le=MAX_HEIGHT)]
+
+
+class ScreenshotFormatBody(
+    msgspec.Struct, forbid_unknown_fields=True, tag_field="type", tag="screenshot", rename="camel", kw_only=True
+):
+    """A picture of the fetched bytes: a PNG, or a JPEG of a quality."""
+
+    full_page: bool | None = None
+    quality: Annotated[int, Meta(ge=1, le=100)] | None = None
+    viewport: Viewport | None = None
+
+
 Format = (
     Literal["markdown", "html", "rawHtml", "links", "images", "changeTracking", "summary"]
+    | Literal["screenshot", "screenshot@fullPage"]
     | AttributesFormat
     | JsonFormatBody
     | ChangeTrackingFormat
+    | ScreenshotFormatBody
 )
 
 

@@ -20,12 +20,14 @@ from dispatcher.page_bodies import Cleaner, load_body, store_document
 from dispatcher.page_cache import answers_later, version_of
 from dispatcher.page_ledger import PageVersion
 from dispatcher.page_model import Model, with_model
+from dispatcher.page_pictures import Camera, with_picture
 from dispatcher.page_tracking import PageTracking
 from dispatcher.page_wants import needs_model, wants_of
 from dispatcher.settlement import FetchedPage
 from dispatcher.telemetry import Telemetry
 from dispatcher.tracing import Tracing
 from protocol.ids import uuid7, uuid7_time_ms
+from protocol.record import Record
 
 _log = structlog.get_logger("cleaning")
 QUEUE_PAGES = 1_000
@@ -41,6 +43,8 @@ _LEFT_AT_START_MS = 5_000
 looked for everything that was fetched before it."""
 MODEL_PAGES = 16
 """So many pages wait for the model at once; a worker that has another one waits with it."""
+PICTURE_PAGES = 4
+"""So many pages with pictures are cleaned at once, beside the others; the browser takes one at a time."""
 
 
 def _size(work: FetchedPage | str) -> int:
@@ -69,16 +73,19 @@ class CleaningService:
         fraction: Callable[[], float],
         options: BatchOptions | None = None,
         model: Model | None = None,
+        camera: Camera | None = None,
         telemetry: Telemetry | None = None,
         tracing: Tracing | None = None,
     ) -> None:
         self._ledger, self._objects, self._cleaner, self._events = ledger, objects, cleaner, events
-        self._options, self._model = options or BatchOptions(ledger), model
+        self._options, self._model, self._camera = options or BatchOptions(ledger), model, camera
         self._pages = PageTracking(ledger=ledger, objects=objects, options=self._options, cleaner=cleaner)
         self._model_room = asyncio.Semaphore(MODEL_PAGES)
         self._clock, self._workers, self._fraction = clock, workers, fraction
         self._telemetry, self._tracing = telemetry or Telemetry(), tracing or Tracing()
         self._queue: asyncio.Queue[FetchedPage | str] = asyncio.Queue(QUEUE_PAGES)
+        # The ids of pages of which a picture is wanted. They wait apart, so that nobody else waits for the browser.
+        self._pictures: asyncio.Queue[str] = asyncio.Queue(QUEUE_PAGES)
         # The ids of what is in the queue or with a worker, and the bytes of their bodies that are in memory.
         self._in_hand: set[str] = set()
         self._kept_bytes = 0
@@ -91,7 +98,7 @@ class CleaningService:
 
     def waiting(self) -> int:
         """How many pages wait here."""
-        return self._queue.qsize()
+        return self._queue.qsize() + self._pictures.qsize()
 
     @property
     def is_idle(self) -> bool:
@@ -104,6 +111,8 @@ class CleaningService:
             group.create_task(self._recover())
             for _ in range(self._workers):
                 group.create_task(self._work(group))
+            for _ in range(PICTURE_PAGES):
+                group.create_task(self._work_on_pictures())
 
     async def take_backlog(self, *, older_than_ms: int) -> int:
         """Once: fill the queue with pages that became fetched before a moment and are not in hand here; how many."""
@@ -155,27 +164,52 @@ class CleaningService:
                 await asyncio.sleep(_RETRY_S)
                 continue
             is_start = is_start and looked_ms - age_ms < started_ms
-            await asyncio.sleep(_RETRY_S if taken or is_start else _LOOK_S * (0.5 + self._fraction()))
+            is_worth_it = is_start or (taken > 0 and not self._pictures.full())
+            await asyncio.sleep(_RETRY_S if is_worth_it else _LOOK_S * (0.5 + self._fraction()))
 
     async def _work(self, group: asyncio.TaskGroup) -> None:
         while True:
             work = await self._queue.get()
             try:
                 page = await self._fetched_page(work) if isinstance(work, str) else work
-                is_slow = page is not None and needs_model(await self._options.of_one(page.batch_id))
+                options = None if page is None else await self._options.of_one(page.batch_id)
             except StoreError as error:
                 await self._try_again(work, error)
                 continue
             except KeyError:
                 # Nobody knows the batch: there is no job to complete.
-                page, is_slow = None, False
-            if page is None:
+                page, options = None, None
+            if page is None or options is None:
                 self._let_go(work)
-            elif is_slow:
+            elif options.screenshot is not None:
+                self._put_apart(work)
+            elif needs_model(options):
                 await self._model_room.acquire()
                 group.create_task(self._work_on(work, page)).add_done_callback(lambda _: self._model_room.release())
             else:
                 await self._work_on(work, page)
+
+    def _put_apart(self, work: FetchedPage | str) -> None:
+        """Queue a page of which a picture is wanted; where there is no room for it, it stays in the ledger."""
+        self._kept_bytes -= _size(work)
+        job_id = work if isinstance(work, str) else work.job_id
+        if self._pictures.full():
+            self._in_hand.discard(job_id)
+        else:
+            self._pictures.put_nowait(job_id)
+
+    async def _work_on_pictures(self) -> None:
+        while True:
+            job_id = await self._pictures.get()
+            try:
+                page = await self._fetched_page(job_id)
+            except StoreError as error:
+                await self._try_again(job_id, error)
+                continue
+            if page is None:
+                self._let_go(job_id)
+            else:
+                await self._work_on(job_id, page)
 
     async def _work_on(self, work: FetchedPage | str, page: FetchedPage) -> None:
         try:
@@ -221,33 +255,37 @@ class CleaningService:
         if tracked is not None:
             wants = replace(wants, tracking=tracked[0])
             versions.append(tracked[1])
-        outcome = await self._document(page, wants)
+        body = page.body if page.body is not None else await load_body(self._objects, page.record)
+        outcome = await self._document(page.record, body, wants)
         if isinstance(outcome, Document) and needs_model(options):
             outcome = await with_model(outcome, options, self._model)
+        picture = None
+        if isinstance(outcome, Document) and options.screenshot is not None:
+            outcome, picture = await with_picture(outcome, body, page.record, options.screenshot, self._camera)
         if page.record.job_id == page.job_id and answers_later(page.record, options):
             # A page that was answered from the cache is not a newer version of itself.
             versions.append(version_of(page.job_id, page.record.url, page.record, options, now_ms=self._clock()))
         kept = "kept" if isinstance(outcome, Document) else str(outcome.reason)
-        if await self._complete(page, outcome, versions):
+        if await self._complete(page, outcome, picture, versions):
             self._telemetry.job_ended("completed")
             self._events.ended(page.batch_id, page.job_id)
         self._telemetry.cleaned.add(kept)
         self._telemetry.clean_s.observe(asyncio.get_running_loop().time() - began_s)
         self._tracing.cleaned(page.job_id, kept)
 
-    async def _document(self, page: FetchedPage, wants: Wants) -> Document | Dropped:
-        record = page.record
-        body = page.body if page.body is not None else await load_body(self._objects, record)
+    async def _document(self, record: Record, body: bytes | None, wants: Wants) -> Document | Dropped:
         if body is None:
             return Dropped(
                 url=record.final_url, reason="empty_body", detail="the body is not in the object store, or damaged"
             )
         return await self._cleaner.clean(body, url=record.final_url, content_type=record.content_type, wants=wants)
 
-    async def _complete(self, page: FetchedPage, outcome: Document | Dropped, versions: list[PageVersion]) -> bool:
+    async def _complete(
+        self, page: FetchedPage, outcome: Document | Dropped, picture: bytes | None, versions: list[PageVersion]
+    ) -> bool:
         document_hash, dropped = None, None
         if isinstance(outcome, Document):
-            document_hash = await store_document(self._objects, outcome)
+            document_hash = await store_document(self._objects, outcome, picture)
         else:
             dropped = str(outcome.reason)
         completing = self._ledger.complete(

@@ -32,11 +32,18 @@ def serve_accounts(app: web.Application, core: Core, *, service: LabService, pag
         new_id=world.new_id,
         randomness=secrets.token_bytes,
     )
+    has_model, has_browser = world.model is not None, world.camera is not None
     decoders: dict[EstimateKind, Decoder] = {
-        "scrape": partial(decode_scrape, test_sites=rules.test_sites, has_model=world.model is not None),
-        "batch_scrape": partial(decode_batch, test_sites=rules.test_sites, has_model=world.model is not None),
+        "scrape": partial(decode_scrape, test_sites=rules.test_sites, has_model=has_model, has_browser=has_browser),
+        "batch_scrape": partial(
+            decode_batch, test_sites=rules.test_sites, has_model=has_model, has_browser=has_browser
+        ),
         "crawl": partial(
-            decode_crawl, patterns=Re2Patterns(), test_sites=rules.test_sites, has_model=world.model is not None
+            decode_crawl,
+            patterns=Re2Patterns(),
+            test_sites=rules.test_sites,
+            has_model=has_model,
+            has_browser=has_browser,
         ),
     }
     app.add_routes(

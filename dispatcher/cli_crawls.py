@@ -61,7 +61,16 @@ def assemble_crawls(
         events=core.events,
         tracing=world.tracing,
     )
-    api = CrawlApi(intake, service, pages, patterns=patterns, test_sites=rules.test_sites, sockets=sockets)
+    api = CrawlApi(
+        intake,
+        service,
+        pages,
+        patterns=patterns,
+        test_sites=rules.test_sites,
+        sockets=sockets,
+        has_model=world.model is not None,
+        has_browser=world.camera is not None,
+    )
     maps = MapService(
         ledger=world.ledger,
         objects=world.objects,

@@ -124,8 +124,9 @@ async def _crawl(
             digits = max(2, len(str(status.total)))
             async for document in client.documents(accepted.id, CRAWLS):
                 number = document.metadata.position + 1
+                picture = await client.picture(document.screenshot) if isinstance(document.screenshot, str) else None
                 path = await asyncio.to_thread(
-                    write_page, out, document, number=number, digits=digits, format_=format_.value
+                    write_page, out, document, number=number, digits=digits, format_=format_.value, picture=picture
                 )
                 files.append(str(path))
     notes = [words for words in (accepted.warning, status.warning) if isinstance(words, str)]

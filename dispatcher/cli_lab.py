@@ -26,6 +26,8 @@ class Format(enum.StrEnum):
     MARKDOWN = "markdown"
     RAW_HTML = "rawHtml"
     LINKS = "links"
+    SCREENSHOT = "screenshot"
+    FULL_PAGE = "screenshot@fullPage"
 
 
 def scrape(

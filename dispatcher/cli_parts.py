@@ -1,6 +1,7 @@
 """Puts a dispatcher together on its foundations."""
 
 import asyncio
+import os
 import random
 import secrets
 import time
@@ -13,6 +14,7 @@ from aiohttp import web
 
 from cleaning.adapters.worker_pool import WorkerPool
 from dispatcher.adapters.api_operations import OPERATIONS
+from dispatcher.adapters.chromium_camera import ChromiumCamera
 from dispatcher.adapters.console_page import ConsolePage
 from dispatcher.adapters.dataset_api import DatasetApi
 from dispatcher.adapters.dataset_builder import DatasetBuilder
@@ -28,6 +30,7 @@ from dispatcher.adapters.measured_objects import MeasuredObjects
 from dispatcher.adapters.node_gateway import NodeGateway
 from dispatcher.adapters.openai_model import OpenAiModel
 from dispatcher.adapters.openapi_pages import OpenapiPages
+from dispatcher.adapters.picture_files import PictureFiles
 from dispatcher.adapters.prometheus_metrics import Metrics
 from dispatcher.adapters.proof_files import ProofFiles
 from dispatcher.adapters.quick_page import QuickPage
@@ -47,7 +50,7 @@ from dispatcher.content_sweep import ContentSweep
 from dispatcher.core import Core, Rules, World, build_core
 from dispatcher.dataset_desk import DatasetDesk
 from dispatcher.dataset_sweep import DatasetSweep
-from dispatcher.errors import StoreError
+from dispatcher.errors import SetupError, StoreError
 from dispatcher.gate import PacePolicy
 from dispatcher.log_coverage import LogCoverages
 from dispatcher.log_service import LogService
@@ -185,6 +188,7 @@ async def assemble(
         log_origin=base.origin,
         test_sites=base.test_sites,
         has_model=core.world.model is not None,
+        has_browser=core.world.camera is not None,
         sockets=sockets,
         answers=AnswerCache(monotonic=time.monotonic),
     )
@@ -214,6 +218,7 @@ async def assemble(
         patterns=crawls.patterns,
         test_sites=base.test_sites,
         has_model=core.world.model is not None,
+        has_browser=core.world.camera is not None,
     )
     schedules = ScheduleDuty(ledger=ledger, keys=ledger, desk=requests, clock=now_ms)
     schedule_api = ScheduleApi(intake, ledger, schedules, requests, clock=now_ms, new_id=new_id, base_url=lab.base_url)
@@ -228,7 +233,16 @@ async def assemble(
         wake=datasets.wake,
         test_sites=base.test_sites,
     )
-    app.add_routes(DatasetApi(intake, desk, log_origin=base.origin, test_sites=base.test_sites).routes())
+    dataset_api = DatasetApi(
+        intake,
+        desk,
+        log_origin=base.origin,
+        test_sites=base.test_sites,
+        has_model=core.world.model is not None,
+        has_browser=core.world.camera is not None,
+    )
+    app.add_routes(dataset_api.routes())
+    app.add_routes(PictureFiles(intake, ledger, objects).routes())
     app.add_routes(QuickPage(lab).routes())
     app.add_routes(OpenapiPages(OPERATIONS).routes())
     search = SearchService(index=base.stores.search, ledger=ledger, objects=objects)
@@ -297,6 +311,9 @@ async def _build_core(
     model = _model(settings)
     if model is not None:
         stack.push_async_callback(model.close)
+    camera = _camera(settings)
+    if camera is not None:
+        stack.push_async_callback(camera.close)
     return build_core(
         World(
             ledger=base.stores.ledger,
@@ -314,6 +331,7 @@ async def _build_core(
             telemetry=telemetry,
             tracing=tracing,
             model=model,
+            camera=camera,
         ),
         Rules(
             pace=PacePolicy(delay_ms=settings.host_delay_ms, max_concurrent=settings.host_max_concurrent),
@@ -330,6 +348,20 @@ def _model(settings: DispatcherSettings) -> OpenAiModel | None:
         return None
     key = settings.model_key.get_secret_value() if settings.model_key is not None else None
     return OpenAiModel(settings.model_url, name=settings.model_name, key=key)
+
+
+def _camera(settings: DispatcherSettings) -> ChromiumCamera | None:
+    executable = settings.screenshot_browser
+    if executable is None:
+        return None
+    if not os.access(executable, os.X_OK) or executable.is_dir():
+        raise SetupError(
+            f"MEADOW_SCREENSHOT_BROWSER={executable} is no program that can be run; name a Chromium's executable, or"
+            " leave it unset: then pictures of pages are refused"
+        )
+    if not settings.screenshot_sandbox:
+        _log.warning("browser_without_sandbox", advice="run as another account than root, without this setting")
+    return ChromiumCamera(executable, sandbox=settings.screenshot_sandbox)
 
 
 async def _upkeep(scheduler: Scheduler) -> None:

@@ -28,6 +28,7 @@ from dispatcher.page_bodies import Cleaner
 from dispatcher.page_cache import PageCache
 from dispatcher.page_evidence import PageEvidence
 from dispatcher.page_model import Model
+from dispatcher.page_pictures import Camera
 from dispatcher.presence import Presence
 from dispatcher.rate_limits import DEFAULT_PER_MINUTE, Rates
 from dispatcher.reaper import Reaper
@@ -45,8 +46,8 @@ from protocol.urls import NO_TEST_SITES, TestSites
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class World:
-    """What a core stands on. `dispatcher` names this run of this process; no other run of any has the same. `model` is
-    None where the operator configured none."""
+    """What a core stands on. `dispatcher` names this run of this process; no other run of any has the same. `model` and
+    `camera` are None where the operator configured none."""
 
     ledger: Ledger
     frontier: Frontier
@@ -63,6 +64,7 @@ class World:
     telemetry: Telemetry
     tracing: Tracing
     model: Model | None = None
+    camera: Camera | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -219,6 +221,7 @@ def build_core(
         fraction=world.randomness.fraction,
         options=options,
         model=world.model,
+        camera=world.camera,
         telemetry=world.telemetry,
         tracing=world.tracing,
     )

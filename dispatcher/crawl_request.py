@@ -79,7 +79,12 @@ class CrawlRequest(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def decode_crawl(
-    body: bytes, *, patterns: PathPatterns, test_sites: TestSites = NO_TEST_SITES, has_model: bool = False
+    body: bytes,
+    *,
+    patterns: PathPatterns,
+    test_sites: TestSites = NO_TEST_SITES,
+    has_model: bool = False,
+    has_browser: bool = False,
 ) -> CrawlRequest | Rejected:
     """Decode the body of `POST /v2/crawl`."""
     fields = read_object(body)
@@ -93,7 +98,7 @@ def decode_crawl(
     include = _patterns(fields, "includePaths", patterns, problems)
     exclude = _patterns(fields, "excludePaths", patterns, problems)
     pages = _page_fields(fields, problems)
-    decoded = decode_options(pages, has_model=has_model)
+    decoded = decode_options(pages, has_model=has_model, has_browser=has_browser)
     problems += [_inside(problem) for problem in decoded.problems]
     webhook = read_webhook(fields["webhook"], test_sites=test_sites) if "webhook" in fields else None
     if isinstance(webhook, list):

@@ -50,30 +50,32 @@ class DatasetRequest(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def decode_dataset(
-    body: bytes, *, test_sites: TestSites = NO_TEST_SITES, has_model: bool = False
+    body: bytes, *, test_sites: TestSites = NO_TEST_SITES, has_model: bool = False, has_browser: bool = False
 ) -> DatasetRequest | Rejected:
     """Decode the body of `POST /v1/datasets`."""
     fields = read_object(body)
     if isinstance(fields, Rejected):
         return fields
-    return _Reader(test_sites, has_model=has_model).read(fields, _FIELDS, needs_source=True)
+    return _Reader(test_sites, has_model=has_model, has_browser=has_browser).read(fields, _FIELDS, needs_source=True)
 
 
 def decode_version(
-    body: bytes, *, test_sites: TestSites = NO_TEST_SITES, has_model: bool = False
+    body: bytes, *, test_sites: TestSites = NO_TEST_SITES, has_model: bool = False, has_browser: bool = False
 ) -> DatasetRequest | Rejected:
     """Decode the body of `POST /v1/datasets/{id}/versions`: what differs from the last version; `{}` for nothing."""
     fields = read_object(body or b"{}")
     if isinstance(fields, Rejected):
         return fields
-    return _Reader(test_sites, has_model=has_model).read(fields, ("source", "format", "formats"), needs_source=False)
+    return _Reader(test_sites, has_model=has_model, has_browser=has_browser).read(
+        fields, ("source", "format", "formats"), needs_source=False
+    )
 
 
 class _Reader:
     """Owns the problems found in one request."""
 
-    def __init__(self, test_sites: TestSites, *, has_model: bool) -> None:
-        self._test_sites, self._has_model = test_sites, has_model
+    def __init__(self, test_sites: TestSites, *, has_model: bool, has_browser: bool) -> None:
+        self._test_sites, self._has_model, self._has_browser = test_sites, has_model, has_browser
         self._problems: list[Problem] = []
         self._rejection: Rejected | None = None
 
@@ -205,6 +207,7 @@ class _Reader:
             msgspec.json.encode({**kept, "urls": source["urls"]}),
             test_sites=self._test_sites,
             has_model=self._has_model,
+            has_browser=self._has_browser,
         )
         if isinstance(decoded, ScrapeRequest):
             return decoded

@@ -132,6 +132,29 @@ def judge_invariants(broken: Sequence[str]) -> Check:
     return ok("ledger-invariants", "every invariant holds")
 
 
+def judge_browser(executable: str, product: str, fault: str | None, *, sandbox: bool, is_cut_off: bool) -> Check:
+    """The browser for pictures: `fault` is why it takes none; `is_cut_off`, whether the kernel keeps it from every
+    network."""
+    name = "browser"
+    if fault is not None:
+        fix = "name a Chromium's executable in MEADOW_SCREENSHOT_BROWSER"
+        if sandbox:
+            fix += "; as root, or where user namespaces are forbidden, it needs MEADOW_SCREENSHOT_SANDBOX=false"
+        return fail(name, f"{executable} takes no pictures: {fault}", fix)
+    weak = [
+        words
+        for words, holds in (
+            ("its sandbox is off (MEADOW_SCREENSHOT_SANDBOX)", sandbox),
+            ("the kernel leaves it this machine's network", is_cut_off),
+        )
+        if not holds
+    ]
+    if weak:
+        fix = "run the dispatcher on Linux as another account than root, with user namespaces allowed"
+        return warn(name, f"{product} takes pictures, but {' and '.join(weak)}", fix)
+    return ok(name, f"{product} takes pictures, in its sandbox and without a network")
+
+
 def judge_persistence(info: Mapping[str, str | int | float]) -> Check:
     """How a Redis server keeps its data: a lost frontier is rebuilt, but paces of hosts are not."""
     if int(info.get("aof_enabled", 0)):

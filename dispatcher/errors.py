@@ -24,6 +24,7 @@ DispatcherError                  the root
 │   ├── FrontierError            the Redis server
 │   └── ObjectError              the object store
 ├── ModelError                   the operator's model cannot be had, or answers something else than it was asked for
+├── PictureError                 the operator's browser cannot be had, or makes no picture of a page
 ├── HandshakeRefused             a request that opens no WebSocket here: with the HTTP status to answer
 ├── WebSocketViolation           a node's bytes break RFC 6455 or a limit: with the code to close the connection with
 └── SetupError                   the network cannot start: what is missing or in the way, and what to do
@@ -183,6 +184,10 @@ class ObjectError(StoreError):
 
 class ModelError(DispatcherError):
     """The operator's model cannot be had, or answers something else than it was asked for; the message is for labs."""
+
+
+class PictureError(DispatcherError):
+    """The operator's browser cannot be had, or makes no picture of a page; the message is for labs."""
 
 
 class HandshakeRefused(DispatcherError):

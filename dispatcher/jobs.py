@@ -12,6 +12,7 @@ import msgspec
 from cleaning.wants import AttributeWant
 from dispatcher.key_scopes import LAB_SCOPES, Scope
 from dispatcher.page_formats import JsonFormat, TrackingFormat
+from dispatcher.screenshot_format import ScreenshotFormat
 from dispatcher.webhook import Webhook
 from protocol.job import Purpose
 from protocol.record import Record
@@ -62,11 +63,11 @@ it (`ScrapeOptions.max_concurrency`), and its time runs from then on."""
 class ScrapeOptions(msgspec.Struct, frozen=True, kw_only=True):
     """What a lab asked for each page of a batch. `timeout_ms` bounds the wait of a single scrape.
 
-    `formats` are names of `page_formats.FORMATS`; `json`, `tracking` and `attributes` are there where the format of
-    that name is. `include_tags` and `exclude_tags` are CSS selectors. A page that was fetched up to `max_age_ms` ago,
-    and at least `min_age_ms`, may answer; where `reads_only`, only such a page. A page fetched with `store_in_cache`
-    false answers no later request. `country` is an ISO 3166-1 alpha-2 code in upper case: only nodes that say they are
-    there.
+    `formats` are names of `page_formats.FORMATS`; `json`, `tracking`, `attributes` and `screenshot` are there where the
+    format of that name is. `include_tags` and `exclude_tags` are CSS selectors. A page that was fetched up to
+    `max_age_ms` ago, and at least `min_age_ms`, may answer; where `reads_only`, only such a page. A page fetched with
+    `store_in_cache` false answers no later request. `country` is an ISO 3166-1 alpha-2 code in upper case: only nodes
+    that say they are there.
     With `zero_data_retention` bodies and documents are deleted `ZERO_RETENTION_MS` after a job has ended.
     `max_concurrency` is how many jobs of the batch may be on the frontier or with nodes at once, None for any number;
     `delay_ms` how long after the end of one of them the next one may go.
@@ -91,6 +92,7 @@ class ScrapeOptions(msgspec.Struct, frozen=True, kw_only=True):
     min_age_ms: int | None = None
     store_in_cache: bool = True
     lockdown: bool = False
+    screenshot: ScreenshotFormat | None = None
 
     @property
     def reads_only(self) -> bool:

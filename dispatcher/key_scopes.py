@@ -31,6 +31,7 @@ def _area(path: str, writing: tuple[Scope, ...], reading: tuple[Scope, ...] | No
 AREAS: Final = (
     _area("/v2/scrape", ("scrape",)),
     _area("/v2/batch/scrape", ("scrape",), ("read", "scrape")),
+    _area("/v2/pictures", ("scrape", "crawl"), ("read", "scrape", "crawl")),
     _area("/v2/crawl", ("crawl",), ("read", "crawl")),
     _area("/v2/map", ("crawl",)),
     _area("/v2/search", ("read",)),

@@ -18,6 +18,7 @@ from dispatcher.page_cost import cost_of
 from dispatcher.page_forms import PageForms, forms_of
 from dispatcher.page_ledger import LOCKDOWN_MISS, NO_CACHED_DATA
 from dispatcher.page_metadata import Metadata, metadata_of
+from dispatcher.page_pictures import picture_path
 from dispatcher.page_provenance import LogPlace, provenance_of
 from dispatcher.scrape_request import InvalidUrl
 from protocol.dataset import RowContent, content_hash
@@ -148,7 +149,11 @@ def lab_document(
         raw_html = page.raw_html.get(job.job_id, UNSET)
         if raw_html is UNSET and job.content_deleted_ms is None:
             notes.append("rawHtml is left out: the body is not text")
-    forms, missing = forms_of(document, page.batch.options)
+    forms, missing = forms_of(
+        document,
+        page.batch.options,
+        picture_url=lambda picture: f"{base_url}{picture_path(job.job_id, picture)}",
+    )
     notes.extend(missing)
     if document is None:
         notes.append(_why_no_document(job))
@@ -162,6 +167,7 @@ def lab_document(
         json=forms.json,
         summary=forms.summary,
         change_tracking=forms.change_tracking,
+        screenshot=forms.screenshot,
         warning="; ".join(notes) or UNSET,
         metadata=_metadata(page, job, document, LogPlace(log_origin, base_url)),
     )

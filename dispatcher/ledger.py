@@ -141,15 +141,17 @@ class Leadership(msgspec.Struct, frozen=True, kw_only=True):
     expires_ms: int
 
 
-ObjectKind = Literal["body", "document"]
+ObjectKind = Literal["body", "document", "picture"]
 
 
 class ContentRef(msgspec.Struct, frozen=True, kw_only=True):
-    """What a job keeps in the object store: the names of its body and its document, where it has them."""
+    """What a job keeps in the object store: the names of its body, its document and the document's picture, where it
+    has them. A picture has its document's name; it may be named where there is none."""
 
     job_id: str
     body_name: str | None
     document_name: str | None
+    picture_name: str | None = None
 
 
 class KeyLedger(Protocol):

@@ -54,10 +54,11 @@ class AsideCopy(msgspec.Struct, frozen=True):
 class ObjectStore(Protocol):
     """The port. Bodies are stored content-encoded, as received, under the hash of what they decode to.
 
-    `kind` keeps names of different kinds of object apart: `body`, `document`. A name is a SHA-256, with the content
-    encoding behind a dot for a body. The store does not look into objects: whoever reads one compares it with its hash.
-    Every method raises ObjectError where the store cannot be reached, refuses or is full; a put that failed promises
-    nothing, and every method may be repeated. Implementations live in `adapters/` and pass one contract suite.
+    `kind` keeps names of different kinds of object apart: `body`, `document`, `picture`. A name is a SHA-256, with the
+    content encoding behind a dot for a body; a picture has the name of the document that holds its hash. The store does
+    not look into objects: whoever reads one compares it with its hash. Every method raises ObjectError where the store
+    cannot be reached, refuses or is full; a put that failed promises nothing, and every method may be repeated.
+    Implementations live in `adapters/` and pass one contract suite.
     """
 
     async def put(self, kind: str, name: str, data: bytes) -> None:

@@ -7,9 +7,10 @@ from typing import Protocol
 import msgspec
 import structlog
 
-from cleaning.document import Document, Dropped
+from cleaning.document import Document, Dropped, PictureFacts
 from cleaning.wants import NOTHING_MORE, Wants
 from dispatcher.objects import ObjectStore
+from dispatcher.page_pictures import PICTURE
 from dispatcher.settlement import BODY, body_name
 from protocol.bodies import decode_body
 from protocol.errors import BodyError
@@ -61,9 +62,22 @@ async def load_document(objects: ObjectStore, document_hash: str) -> Document | 
     return msgspec.json.decode(stored, type=Document)
 
 
-async def store_document(objects: ObjectStore, document: Document) -> str:
-    """Store a document; its name."""
+async def load_picture(objects: ObjectStore, document_hash: str, facts: PictureFacts) -> bytes | None:
+    """Return the picture that a document's `facts` are about, None where the store does not have it, or another one."""
+    stored = await objects.get(PICTURE, document_hash)
+    if stored is None:
+        return None
+    if (await asyncio.to_thread(hashlib.sha256, stored)).hexdigest() != facts.sha256:
+        _log.error("picture_damaged", name=document_hash)
+        return None
+    return stored
+
+
+async def store_document(objects: ObjectStore, document: Document, picture: bytes | None = None) -> str:
+    """Store a document, after its picture where it has one; the name of both."""
     stored = msgspec.json.encode(document)
     name = hashlib.sha256(stored).hexdigest()
+    if picture is not None:
+        await objects.put(PICTURE, name, picture)
     await objects.put(DOCUMENT, name, stored)
     return name

@@ -158,7 +158,11 @@ class PageCache:
         self, job: Job, options: ScrapeOptions, version: KeptVersion, source: ScrapeOptions | None
     ) -> bool:
         is_same = (
-            source is not None and is_shared(source) and is_shared(options) and wants_of(source) == wants_of(options)
+            source is not None
+            and is_shared(source)
+            and is_shared(options)
+            and wants_of(source) == wants_of(options)
+            and source.screenshot == options.screenshot
         )
         document_hash = version.document_hash if is_same else None
         return await self._ledger.answer_from_cache(

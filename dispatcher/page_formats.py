@@ -8,19 +8,20 @@ from cleaning.json_schema import schema_fault
 from cleaning.selectors import selector_fault
 from cleaning.wants import AttributeWant
 from dispatcher.request_fields import JsonObject, JsonValue, Problem, shown
+from dispatcher.screenshot_format import NO_BROWSER, ScreenshotFormat, read_screenshot
 
 FORMATS: Final = (
-    "markdown", "html", "rawHtml", "links", "images", "attributes", "json", "changeTracking", "summary"
+    "markdown", "html", "rawHtml", "links", "images", "attributes", "json", "changeTracking", "summary", "screenshot"
 )  # fmt: skip
 MAX_PROMPT_CHARACTERS: Final = 10_000
 MAX_ATTRIBUTE_SELECTORS: Final = 100
 MAX_TAG_CHARACTERS: Final = 200
 MODEL_SETTINGS: Final = "MEADOW_MODEL_URL and MEADOW_MODEL_NAME (and MEADOW_MODEL_KEY where it needs one)"
 NO_MODEL: Final = f"this network has no model: its operator sets {MODEL_SETTINGS}"
-_NO_BROWSER = "pages are read without a browser, so there is nothing to take a picture of"
+FULL_PAGE: Final = "screenshot@fullPage"
+"""Another name of the format `screenshot`, of the whole page; `FORMATS` does not list it."""
+_SINGLE: Final = frozenset({"json", "changeTracking", "attributes", "screenshot"})
 _REFUSED: Final = {
-    "screenshot": _NO_BROWSER,
-    "screenshot@fullPage": _NO_BROWSER,
     "branding": "branding profiles are taken from a rendered page, and pages are read without a browser",
     "deterministicJson": "json with a schema is deterministic here",
     "extract": "it is called json",
@@ -58,26 +59,31 @@ class PageFormats(msgspec.Struct, frozen=True, kw_only=True):
     json: JsonFormat | None = None
     tracking: TrackingFormat | None = None
     attributes: tuple[AttributeWant, ...] = ()
+    screenshot: ScreenshotFormat | None = None
 
 
 class _Reading:
     """Owns what is read of a list of formats."""
 
-    def __init__(self, *, has_model: bool) -> None:
-        self.has_model = has_model
+    def __init__(self, *, has_model: bool, has_browser: bool) -> None:
+        self.has_model, self.has_browser = has_model, has_browser
         self.problems: list[Problem] = []
         self.warnings: list[str] = []
         self.json: JsonFormat | None = None
         self.tracking: TrackingFormat | None = None
         self.attributes: list[AttributeWant] = []
+        self.screenshot: ScreenshotFormat | None = None
 
     def refuse(self, field: str, got: JsonValue, accepts: str, reason: str | None = None) -> None:
         self.problems.append(Problem(field, shown(got), accepts, reason))
 
 
-def decode_formats(wanted: JsonValue, *, has_model: bool) -> tuple[PageFormats, list[Problem], list[str]]:
-    """Read the field `formats`; what is wrong with it, and warnings. `has_model` tells whether there is a model."""
-    reading = _Reading(has_model=has_model)
+def decode_formats(
+    wanted: JsonValue, *, has_model: bool, has_browser: bool = False
+) -> tuple[PageFormats, list[Problem], list[str]]:
+    """Read the field `formats`; what is wrong with it, and warnings. `has_model` and `has_browser` tell whether there
+    is a model, and a browser to take pictures with."""
+    reading = _Reading(has_model=has_model, has_browser=has_browser)
     accepts = " or ".join(FORMATS)
     if wanted is None:
         return PageFormats(), [], []
@@ -88,17 +94,26 @@ def decode_formats(wanted: JsonValue, *, has_model: bool) -> tuple[PageFormats, 
     for place, entry in enumerate(wanted):
         field = f"formats[{place}]"
         name = entry.get("type") if isinstance(entry, dict) else entry
+        is_whole_page = name == FULL_PAGE
+        name = "screenshot" if is_whole_page else name
         if not isinstance(name, str) or name not in FORMATS:
             reading.refuse(field, entry, accepts, _REFUSED.get(name) if isinstance(name, str) else None)
-        elif name in names and name in {"json", "changeTracking", "attributes"}:
+        elif name in names and name in _SINGLE:
             reading.refuse(field, entry, f"one format of the type {name}")
         else:
             names[name] = None
             options = entry if isinstance(entry, dict) else {}
             given: JsonObject = {key: value for key, value in options.items() if value is not None and key != "type"}
-            _read_entry(reading, field, name, given)
+            if name == "screenshot":
+                _read_screenshot(reading, field, entry, given, is_whole_page=is_whole_page)
+            else:
+                _read_entry(reading, field, name, given)
     formats = PageFormats(
-        names=tuple(names), json=reading.json, tracking=reading.tracking, attributes=tuple(reading.attributes)
+        names=tuple(names),
+        json=reading.json,
+        tracking=reading.tracking,
+        attributes=tuple(reading.attributes),
+        screenshot=reading.screenshot,
     )
     return formats, reading.problems, reading.warnings
 
@@ -119,6 +134,19 @@ def _read_entry(reading: _Reading, field: str, name: str, given: JsonObject) -> 
         _read_attributes(reading, field, given.get("selectors"))
     elif name == "summary" and not reading.has_model:
         reading.refuse(field, name, "formats that need no model", f"a summary is made by a model; {NO_MODEL}")
+
+
+def _read_screenshot(
+    reading: _Reading, field: str, entry: JsonValue, given: JsonObject, *, is_whole_page: bool
+) -> None:
+    for key in given.keys() - {"fullPage", "quality", "viewport"}:
+        reading.refuse(f"{field}.{key[:100]}", given[key], "nothing", "screenshot has no such option")
+    wanted, faults = read_screenshot(given, full_page=is_whole_page)
+    for fault in faults:
+        reading.refuse(f"{field}.{fault.option}", fault.got, fault.accepts)
+    if not reading.has_browser:
+        reading.refuse(field, entry, "formats that need no browser", NO_BROWSER)
+    reading.screenshot = wanted
 
 
 def _read_json(reading: _Reading, field: str, given: JsonObject) -> None:

@@ -1,11 +1,12 @@
 """The forms of a page that a lab asked for, in the JSON shapes of Firecrawl's v2 API."""
 
+from collections.abc import Callable
 from typing import Final, Literal, TypeVar
 
 import msgspec
 from msgspec import UNSET, UnsetType
 
-from cleaning.document import AttributeValues, Change, Chunk, Difference, Document, LineChange
+from cleaning.document import AttributeValues, Change, Chunk, Difference, Document, LineChange, PictureFacts
 from dispatcher.jobs import ScrapeOptions
 
 _Form = TypeVar("_Form")
@@ -74,7 +75,7 @@ class ChangeTracking(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
 
 
 class PageForms(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """The forms asked for; `json` is the page's own value, encoded."""
+    """The forms asked for; `json` is the page's own value, encoded, `screenshot` where the picture lies."""
 
     markdown: str | UnsetType = UNSET
     html: str | UnsetType = UNSET
@@ -85,14 +86,17 @@ class PageForms(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     json: msgspec.Raw | UnsetType = UNSET
     summary: str | UnsetType = UNSET
     change_tracking: ChangeTracking | UnsetType = UNSET
+    screenshot: str | UnsetType = UNSET
 
 
 _NULL: Final = msgspec.Raw(b"null")
 
 
-def forms_of(document: Document | None, options: ScrapeOptions) -> tuple[PageForms, list[str]]:
+def forms_of(
+    document: Document | None, options: ScrapeOptions, *, picture_url: Callable[[PictureFacts], str]
+) -> tuple[PageForms, list[str]]:
     """Return what is asked for of a document, and warnings about what is not there. Of a page without a document there
-    is empty markdown and no link; rawHtml is not of the document."""
+    is empty markdown and no link; rawHtml is not of the document. `picture_url` makes the address of its picture."""
     names = options.formats
     if document is None:
         forms = PageForms(
@@ -120,10 +124,11 @@ def forms_of(document: Document | None, options: ScrapeOptions) -> tuple[PageFor
         json=(_NULL if extract.json is None else msgspec.Raw(extract.json.encode())) if "json" in names else UNSET,
         summary=_present(extract.summary),
         change_tracking=_tracking(change) if change is not None and options.tracking is not None else UNSET,
+        screenshot=UNSET if extract.picture is None or options.screenshot is None else picture_url(extract.picture),
     ), warnings
 
 
-_DERIVED: Final = ("html", "images", "attributes", "json", "summary", "changeTracking")
+_DERIVED: Final = ("html", "images", "attributes", "json", "summary", "changeTracking", "screenshot")
 
 
 def _links(document: Document) -> tuple[str, ...]:

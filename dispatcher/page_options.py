@@ -74,12 +74,17 @@ class DecodedOptions:
 
 
 def decode_options(
-    fields: JsonObject, *, own: tuple[str, ...] = (), rules: dict[str, Rule] = PAGE_RULES, has_model: bool = False
+    fields: JsonObject,
+    *,
+    own: tuple[str, ...] = (),
+    rules: dict[str, Rule] = PAGE_RULES,
+    has_model: bool = False,
+    has_browser: bool = False,
 ) -> DecodedOptions:
     """Read the options of a page from the fields of a request, members that are null left out.
 
-    `own` are the names of fields that the caller reads itself; every other name is refused. `has_model` tells whether
-    the operator configured a model.
+    `own` are the names of fields that the caller reads itself; every other name is refused. `has_model` and
+    `has_browser` tell whether the operator configured a model, and a browser to take pictures with.
     """
     decoded = DecodedOptions()
     known = {*own, *rules, *OPTION_FIELDS}
@@ -91,7 +96,7 @@ def decode_options(
             decoded.refuse(name[:100], value, "nothing", hint)
         elif rule is not None and not rule.admits(value):
             decoded.refuse(name, value, rule.accepts, rule.reason)
-    formats, problems, warnings = decode_formats(fields.get("formats"), has_model=has_model)
+    formats, problems, warnings = decode_formats(fields.get("formats"), has_model=has_model, has_browser=has_browser)
     decoded.problems.extend(problems)
     decoded.warnings.extend(warnings)
     accept_language, country = _read_location(decoded, fields.get("location"))
@@ -105,6 +110,7 @@ def decode_options(
         json=formats.json,
         tracking=formats.tracking,
         attributes=formats.attributes,
+        screenshot=formats.screenshot,
         only_main_content=_flag(decoded, fields, "onlyMainContent", default=True),
         include_tags=_selectors(decoded, fields, "includeTags"),
         exclude_tags=_selectors(decoded, fields, "excludeTags"),

@@ -82,6 +82,8 @@ class Retention:
         documents = sorted({ref.document_name for ref in due if ref.document_name})
         await self._objects.set_aside("body", bodies)
         await self._objects.set_aside("document", documents)
+        if pictures := sorted({ref.picture_name for ref in due if ref.picture_name}):
+            await self._objects.set_aside("picture", pictures)
         if due:
             await self._ledger.forget_content([ref.job_id for ref in due], self._clock())
 

@@ -62,7 +62,7 @@ class CrawlDesk(Protocol):
 
 
 class ScheduledRequests:
-    """The RequestDesk over the lab's own. `has_model`: the operator configured a model."""
+    """The RequestDesk over the lab's own. `has_model`, `has_browser`: the operator configured one."""
 
     def __init__(
         self,
@@ -72,9 +72,10 @@ class ScheduledRequests:
         patterns: PathPatterns,
         test_sites: TestSites = NO_TEST_SITES,
         has_model: bool = False,
+        has_browser: bool = False,
     ) -> None:
         self._batches, self._crawls, self._patterns = batches, crawls, patterns
-        self._test_sites, self._has_model = test_sites, has_model
+        self._test_sites, self._has_model, self._has_browser = test_sites, has_model, has_browser
 
     def check(self, kind: RequestKind, body: bytes) -> Rejected | None:
         """See RequestDesk."""
@@ -109,6 +110,12 @@ class ScheduledRequests:
 
     def _decode(self, kind: RequestKind, body: bytes) -> ScrapeRequest | CrawlRequest | Rejected:
         if kind == "crawl":
-            return decode_crawl(body, patterns=self._patterns, test_sites=self._test_sites, has_model=self._has_model)
+            return decode_crawl(
+                body,
+                patterns=self._patterns,
+                test_sites=self._test_sites,
+                has_model=self._has_model,
+                has_browser=self._has_browser,
+            )
         decode = decode_scrape if kind == "scrape" else decode_batch
-        return decode(body, test_sites=self._test_sites, has_model=self._has_model)
+        return decode(body, test_sites=self._test_sites, has_model=self._has_model, has_browser=self._has_browser)

@@ -66,13 +66,14 @@ class ScrapeRequest(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def decode_scrape(
-    body: bytes, *, test_sites: TestSites = NO_TEST_SITES, has_model: bool = False
+    body: bytes, *, test_sites: TestSites = NO_TEST_SITES, has_model: bool = False, has_browser: bool = False
 ) -> ScrapeRequest | Rejected:
-    """Decode the body of `POST /v2/scrape`: one URL and its options. `has_model`: the operator configured a model."""
+    """Decode the body of `POST /v2/scrape`: one URL and its options. `has_model`, `has_browser`: the operator has
+    configured one."""
     fields = read_object(body)
     if isinstance(fields, Rejected):
         return fields
-    decoded = decode_options(fields, own=("url",), has_model=has_model)
+    decoded = decode_options(fields, own=("url",), has_model=has_model, has_browser=has_browser)
     url = fields.get("url")
     if not isinstance(url, str):
         decoded.problems.insert(0, _missing_or_wrong(fields, "url", "an absolute http or https URL"))
@@ -91,7 +92,7 @@ def decode_scrape(
 
 
 def decode_batch(
-    body: bytes, *, test_sites: TestSites = NO_TEST_SITES, has_model: bool = False
+    body: bytes, *, test_sites: TestSites = NO_TEST_SITES, has_model: bool = False, has_browser: bool = False
 ) -> ScrapeRequest | Rejected:
     """Decode the body of `POST /v2/batch/scrape`: a list of URLs and the options they share.
 
@@ -101,7 +102,11 @@ def decode_batch(
     if isinstance(fields, Rejected):
         return fields
     decoded = decode_options(
-        fields, own=("urls", "webhook"), rules=PAGE_RULES | _PASSED_IN_BATCHES, has_model=has_model
+        fields,
+        own=("urls", "webhook"),
+        rules=PAGE_RULES | _PASSED_IN_BATCHES,
+        has_model=has_model,
+        has_browser=has_browser,
     )
     urls = fields.get("urls")
     accepts = f"a list of 1 to {MAX_URLS} absolute http or https URLs"

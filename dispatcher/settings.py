@@ -57,6 +57,12 @@ def _database_url(url: str) -> str:
     return url
 
 
+def _absolute(path: Path) -> Path:
+    if not path.is_absolute():
+        raise ValueError("it must be the whole path of a Chromium's executable, as /usr/bin/chromium")
+    return path
+
+
 _SOLANA = _url("http", "https", form="http://host:port or https://host")
 _REDIS = _url(
     "redis", "rediss", "unix", form="redis://[user:password@]host:port/0, rediss://host:port/0 or unix:///path"
@@ -78,6 +84,10 @@ class DispatcherSettings(BaseSettings):
 
     `model_url`, `model_name` and `model_key` name a model that summaries and prompts about pages are given to; without
     them such requests are refused.
+
+    `screenshot_browser` is a Chromium's executable, which pictures of pages are taken with; without it they are
+    refused. `screenshot_sandbox` false starts it without its sandbox, which is what root, and a container that forbids
+    user namespaces, need.
     """
 
     model_config = SettingsConfigDict(env_prefix="MEADOW_", frozen=True, extra="ignore")
@@ -112,6 +122,8 @@ class DispatcherSettings(BaseSettings):
     model_url: Annotated[str, AfterValidator(_MODEL)] | None = Field(default=None, repr=False)
     model_key: SecretStr | None = Field(default=None, repr=False)
     model_name: str | None = Field(default=None, min_length=1, max_length=200)
+    screenshot_browser: Annotated[Path, AfterValidator(_absolute)] | None = None
+    screenshot_sandbox: bool = True
     otlp_endpoint: Annotated[str, AfterValidator(_OTLP)] | None = Field(default=None, repr=False)
     log_format: Literal["console", "json"] = "console"
 

@@ -38,6 +38,7 @@ from dispatcher.job_signer import JobSigner, certify
 from dispatcher.log_service import LogService
 from dispatcher.node_sessions import NodeSession
 from dispatcher.page_model import Model
+from dispatcher.page_pictures import Camera
 from dispatcher.payout_service import PayoutService
 from dispatcher.scheduler import Randomness
 from dispatcher.telemetry import Telemetry
@@ -139,7 +140,12 @@ class House:
 
 @asynccontextmanager
 async def small_house(
-    tmp_path: Path, *, site: web.Application | None = None, cleans: bool = False, model: Model | None = None
+    tmp_path: Path,
+    *,
+    site: web.Application | None = None,
+    cleans: bool = False,
+    model: Model | None = None,
+    camera: Camera | None = None,
 ) -> AsyncIterator[House]:
     """Put every room together; the folder is the test's own. `site` takes the demonstration site's place; with `cleans`
     fetched pages are given to cleaning, which the test runs, and are not listed."""
@@ -177,6 +183,7 @@ async def small_house(
             telemetry=Telemetry(),
             tracing=Tracing(),
             model=model,
+            camera=camera,
         )
         rules = Rules(pace=PacePolicy(), hold_ms=0, cleaning_workers=1, job_deadline_ms=60_000, test_sites=test_sites)
         core = build_core(world, rules, fetched=None if cleans else lambda page: fetched.append(page.job_id))

@@ -9,9 +9,11 @@
 The key is sent to the configured address alone: redirects are not followed, and of `next` only the query is used.
 """
 
+import asyncio
 import hashlib
 import io
 import os
+import re
 import secrets
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -42,6 +44,7 @@ WAITING_S: Final = 330
 """How long the API may say nothing where it waits itself, for a page or for a map: at most five minutes."""
 BATCHES: Final = "/v2/batch/scrape"
 CRAWLS: Final = "/v2/crawl"
+_PICTURE = re.compile(r"/v2/pictures/[0-9a-f-]{36}/(?P<sha256>[0-9a-f]{64})\.(?:png|jpg)\Z")
 _Answer = TypeVar("_Answer", bound=msgspec.Struct)
 
 
@@ -157,6 +160,17 @@ class ApiClient:
             for raw in page.data:
                 yield _decode(bytes(raw), LabDocument)
             skip = skip_of(page.next) if isinstance(page.next, str) else None
+
+    async def picture(self, address: str) -> bytes:
+        """Fetch the picture of a page at the address that its document gives; its bytes, which its name is the hash
+        of. The address names the picture alone: it is asked for where everything else is."""
+        named = _PICTURE.search(address)
+        if named is None:
+            raise ApiAnswerError(f"a document says that its picture lies at {address[:200]!r}, where none can be")
+        data = await self.ask_bytes("GET", named[0])
+        if (await asyncio.to_thread(hashlib.sha256, data)).hexdigest() != named["sha256"]:
+            raise DownloadError(f"the picture at {named[0]} has not the hash of its name; run the command again")
+        return data
 
     async def batch_errors(self, batch_id: str) -> BatchErrors:
         """Read which pages of a batch were refused or failed."""

@@ -69,8 +69,11 @@ class CrawlApi:
         patterns: PathPatterns,
         test_sites: TestSites = NO_TEST_SITES,
         sockets: JobSockets | None = None,
+        has_model: bool = False,
+        has_browser: bool = False,
     ) -> None:
         self._service, self._crawls, self._pages = service, crawls, pages
+        self._has_model, self._has_browser = has_model, has_browser
         self._patterns, self._test_sites, self._sockets = patterns, test_sites, sockets
 
     def routes(self) -> list[web.RouteDef]:
@@ -93,7 +96,14 @@ class CrawlApi:
         body = await read_json(request)
         if isinstance(body, web.Response):
             return body
-        wanted = await asyncio.to_thread(decode_crawl, body, patterns=self._patterns, test_sites=self._test_sites)
+        wanted = await asyncio.to_thread(
+            decode_crawl,
+            body,
+            patterns=self._patterns,
+            test_sites=self._test_sites,
+            has_model=self._has_model,
+            has_browser=self._has_browser,
+        )
         if isinstance(wanted, Rejected):
             return rejected_answer(wanted)
         request_hash = hashlib.sha256(b"crawl\n" + body).hexdigest()

@@ -57,9 +57,10 @@ class DatasetApi:
         test_sites: TestSites = NO_TEST_SITES,
         public_url: str | None = None,
         has_model: bool = False,
+        has_browser: bool = False,
     ) -> None:
         self._service, self._datasets, self._log_origin = service, datasets, log_origin
-        self._test_sites, self._has_model = test_sites, has_model
+        self._test_sites, self._has_model, self._has_browser = test_sites, has_model, has_browser
         self._public_url = public_url.rstrip("/") if public_url else None
         self._reading = asyncio.Semaphore(_READS_AT_ONCE)
 
@@ -179,7 +180,7 @@ class DatasetApi:
             return body
         decode = decode_dataset if version_of is None else decode_version
         wanted: DatasetRequest | Rejected = await asyncio.to_thread(
-            decode, body, test_sites=self._test_sites, has_model=self._has_model
+            decode, body, test_sites=self._test_sites, has_model=self._has_model, has_browser=self._has_browser
         )
         if isinstance(wanted, Rejected):
             return rejected_answer(wanted)

@@ -100,13 +100,14 @@ class LabApi:
         log_origin: str,
         test_sites: TestSites = NO_TEST_SITES,
         has_model: bool = False,
+        has_browser: bool = False,
         public_url: str | None = None,
         sockets: JobSockets | None = None,
         answers: AnswerCache | None = None,
     ) -> None:
         self._service = service
         self._log_origin = log_origin
-        self._test_sites, self._has_model = test_sites, has_model
+        self._decoding = {"test_sites": test_sites, "has_model": has_model, "has_browser": has_browser}
         self._public_url = public_url.rstrip("/") if public_url else None
         self._resumable = ResumableScrapes()
         self._sockets = sockets
@@ -283,9 +284,9 @@ class LabApi:
         """Decode a body; its hash stands for it in idempotency and resumption."""
         most = _SCHEMA_IN_THREAD_BYTES if b'"schema"' in body else _DECODE_IN_THREAD_BYTES
         if len(body) > most:
-            wanted = await asyncio.to_thread(decode, body, test_sites=self._test_sites, has_model=self._has_model)
+            wanted = await asyncio.to_thread(decode, body, **self._decoding)
         else:
-            wanted = decode(body, test_sites=self._test_sites, has_model=self._has_model)
+            wanted = decode(body, **self._decoding)
         if isinstance(wanted, Rejected):
             return rejected_answer(wanted)
         return wanted, hashlib.sha256(kind.encode() + b"\n" + body).hexdigest()

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dispatcher.adapters.network_keys import operator_wallet, public_facts
+from dispatcher.adapters.probe_browser import probe_browser
 from dispatcher.adapters.probe_gateway import probe_port, probe_public_host
 from dispatcher.adapters.probe_ledger import LedgerProbe, probe_postgres, probe_sqlite
 from dispatcher.adapters.probe_machine import probe_keys, probe_machine
@@ -64,6 +65,8 @@ async def examine(around: Surroundings) -> AsyncIterator[Check]:
     yield await _objects(around)
     async for check in _chain(around):
         yield check
+    if settings.screenshot_browser is not None:
+        yield await probe_browser(settings.screenshot_browser, sandbox=settings.screenshot_sandbox)
     yield await probe_port(settings.host, around.port)
     for name in sorted(settings.served_hosts):
         yield await probe_public_host(name, secure=settings.tls_in_front)

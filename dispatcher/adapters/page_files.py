@@ -1,4 +1,4 @@
-"""Pages on disk, as `meadow scrape` leaves them: `<n>-<slug>.md` and `<n>-<slug>.json`, each whole or not at all."""
+"""Pages on disk, as `meadow scrape` leaves them, each whole or not at all: `<n>-<slug>.md` or `.png`, and `.json`."""
 
 import os
 import re
@@ -51,11 +51,17 @@ def write_whole(path: Path, data: bytes) -> None:
         raise SetupError(f"{path} cannot be written: {error.strerror}") from error
 
 
-def write_page(folder: Path, document: LabDocument, *, number: int, digits: int, format_: str) -> Path:
-    """Write a page and its metadata; the path of the page, or of the metadata where there is no text to write."""
+def write_page(
+    folder: Path, document: LabDocument, *, number: int, digits: int, format_: str, picture: bytes | None = None
+) -> Path:
+    """Write a page and its metadata; the path of the page, or of the metadata where there is nothing else to write."""
     stem = f"{number:0{digits}}-{slug(document.metadata.source_url)}"
     metadata = folder / f"{stem}.json"
     write_whole(metadata, msgspec.json.format(msgspec.json.encode(document.metadata), indent=2) + b"\n")
+    if picture is not None and isinstance(document.screenshot, str):
+        path = folder / f"{stem}{Path(document.screenshot).suffix}"
+        write_whole(path, picture)
+        return path
     text = page_text(document, format_)
     if not text:
         return metadata
@@ -65,7 +71,7 @@ def write_page(folder: Path, document: LabDocument, *, number: int, digits: int,
 
 
 def page_text(document: LabDocument, format_: str) -> str:
-    """Return a document's text in one of the formats; empty where it has none."""
+    """Return a document's text in one of the formats; empty where it has none, as a picture."""
     if format_ == "rawHtml":
         return document.raw_html if isinstance(document.raw_html, str) else ""
     if format_ == "links":

@@ -62,6 +62,16 @@ PAGES: Final = (
         errors=(403, 404),
     ),
     Operation(
+        name="readPicture",
+        method="get",
+        path="/v2/pictures/{id}/{name}",
+        tag="Pages",
+        words="A picture of a page, at the address that its document gives as `screenshot`.",
+        media_type="image/png",
+        other_types=("image/jpeg",),
+        errors=(403, 404),
+    ),
+    Operation(
         name="readPage",
         method="get",
         path="/r/{url}",

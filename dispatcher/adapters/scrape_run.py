@@ -58,7 +58,10 @@ async def run_scrape(
     digits = max(2, len(str(len(urls))))
     async for document in client.documents(accepted.id):
         number = numbers[document.metadata.position]
-        path = await asyncio.to_thread(write_page, out, document, number=number, digits=digits, format_=format_)
+        picture = await client.picture(document.screenshot) if isinstance(document.screenshot, str) else None
+        path = await asyncio.to_thread(
+            write_page, out, document, number=number, digits=digits, format_=format_, picture=picture
+        )
         outcomes[number] = PageOutcome(
             number=number,
             url=urls[number - 1],

@@ -2,7 +2,9 @@
 
 from collections.abc import Sequence
 from functools import partial
+from typing import NamedTuple
 
+import msgspec
 from sqlalchemy import BigInteger, Connection, bindparam, select, union, update
 
 from dispatcher.adapters.sql_executor import SqlExecutor
@@ -10,19 +12,21 @@ from dispatcher.adapters.sql_expressions import ids_in, locked
 from dispatcher.adapters.sql_page_tables import cached_pages
 from dispatcher.adapters.sql_results import RESULTS
 from dispatcher.adapters.sql_rows import insert_missing, read_structs, update_rows
-from dispatcher.adapters.sql_schema import BODY_PREFIX, BODY_PREFIX_LENGTH, jobs, results, team_policies
+from dispatcher.adapters.sql_schema import BODY_PREFIX, BODY_PREFIX_LENGTH, batches, jobs, results, team_policies
 from dispatcher.jobs import Result, record_of
 from dispatcher.ledger import ContentLedger, ContentRef, ObjectKind
+from dispatcher.screenshot_format import ScreenshotFormat
 from dispatcher.settlement import body_name
 
 _RETENTION = select(team_policies.c.retain_ms).where(team_policies.c.team_id == bindparam("of_team"))
 _KEPT = jobs.c.content_deleted_ms.is_(None)
 _EXPIRED = (
-    select(jobs.c.job_id, jobs.c.document_hash)
+    select(jobs.c.job_id, jobs.c.batch_id, jobs.c.document_hash)
     .where(jobs.c.content_until_ms <= bindparam("now_ms"), jobs.c.content_until_ms.is_not(None), _KEPT)
     .order_by(jobs.c.content_until_ms)
     .limit(bindparam("most", type_=BigInteger()))
 )
+_OPTIONS = select(batches.c.batch_id, batches.c.options).where(ids_in(batches.c.batch_id))
 _LOCKED = locked(select(jobs.c.job_id).where(ids_in(jobs.c.job_id), _KEPT).order_by(jobs.c.job_id))
 _FORGET = update(jobs).where(ids_in(jobs.c.job_id), _KEPT).values(content_deleted_ms=bindparam("now_ms"))
 _NAMED = (ids_in(BODY_PREFIX, parameter="prefixes"), ids_in(results.c.body_hash), _KEPT)
@@ -35,6 +39,17 @@ _BODIES = union(
 )
 """Bodies that a job keeps: its own, or one that it was answered with from the cache."""
 _DOCUMENTS = select(jobs.c.document_hash).where(ids_in(jobs.c.document_hash), _KEPT).distinct()
+"""Documents that a job keeps, and pictures: they have their documents' names."""
+
+
+class _Expired(NamedTuple):
+    job_id: str
+    batch_id: str
+    document_hash: str | None
+
+
+class _PictureOption(msgspec.Struct, frozen=True):
+    screenshot: ScreenshotFormat | None = None
 
 
 class SqlContent(ContentLedger):
@@ -56,14 +71,26 @@ class SqlContent(ContentLedger):
         """See ContentLedger."""
         wanted = {"now_ms": now_ms, "most": limit}
         expired = await self._sql.read(
-            lambda connection: [(row.job_id, row.document_hash) for row in connection.execute(_EXPIRED, wanted)]
+            lambda connection: [_Expired(*row) for row in connection.execute(_EXPIRED, wanted)]
         )
-        of_jobs = {"ids": [job_id for job_id, _ in expired]}
+        of_jobs = {"ids": [job.job_id for job in expired]}
         found = await self._sql.read(lambda connection: read_structs(connection, Result, RESULTS, of_jobs))
         bodies = {result.job_id: body_name(record_of(result)) for result in found}
+        of_batches = {"ids": sorted({job.batch_id for job in expired if job.document_hash is not None})}
+        options = await self._sql.read(lambda connection: connection.execute(_OPTIONS, of_batches).all())
+        pictured = {
+            row.batch_id
+            for row in options
+            if msgspec.json.decode(row.options, type=_PictureOption).screenshot is not None
+        }
         return [
-            ContentRef(job_id=job_id, body_name=bodies.get(job_id), document_name=document_hash)
-            for job_id, document_hash in expired
+            ContentRef(
+                job_id=job.job_id,
+                body_name=bodies.get(job.job_id),
+                document_name=job.document_hash,
+                picture_name=job.document_hash if job.batch_id in pictured else None,
+            )
+            for job in expired
         ]
 
     async def forget_content(self, job_ids: Sequence[str], now_ms: int) -> None:

@@ -16,11 +16,13 @@ from aiohttp import ClientSession, web
 from aiohttp.test_utils import TestServer
 
 from dispatcher.adapters.lab_api import LabApi, make_lab_app
+from dispatcher.adapters.picture_files import PictureFiles
 from dispatcher.adapters.system_clock import new_id, now_ms
 from dispatcher.api_keys import key_mac, make_key
 from dispatcher.jobs import ApiKey
 from dispatcher.node_sessions import NodeSession
 from dispatcher.page_model import Model
+from dispatcher.page_pictures import Camera
 from protocol import base58
 from protocol.messages import Hello
 from tests.small_house import House, LinkToDispatcher, LinkToNode, small_house
@@ -130,9 +132,11 @@ class Answer(msgspec.Struct, frozen=True):
 
 
 @contextlib.asynccontextmanager
-async def opened(folder: Path, *, site: Site | None = None, model: Model | None = None) -> AsyncIterator[Network]:
+async def opened(
+    folder: Path, *, site: Site | None = None, model: Model | None = None, camera: Camera | None = None
+) -> AsyncIterator[Network]:
     site = site or Site()
-    async with small_house(folder, site=site.app(), cleans=True, model=model) as house:
+    async with small_house(folder, site=site.app(), cleans=True, model=model, camera=camera) as house:
         keys: dict[str, str] = {}
         for number, team in enumerate(("lab", "other")):
             key = make_key(bytes([number]) * 39)
@@ -156,9 +160,17 @@ async def opened(folder: Path, *, site: Site | None = None, model: Model | None 
         )
         house.core.nodes.add(session)
         house.node.link = LinkToDispatcher(house.core.exchange, session)
-        api = LabApi(house.intake, log_origin="log", test_sites=house.test_sites, has_model=model is not None)
+        api = LabApi(
+            house.intake,
+            log_origin="log",
+            test_sites=house.test_sites,
+            has_model=model is not None,
+            has_browser=camera is not None,
+        )
+        app = make_lab_app(api)
+        app.add_routes(PictureFiles(house.intake, house.ledger, house.objects).routes())
         running = [asyncio.create_task(house.core.scheduler.run()), asyncio.create_task(house.core.cleaning.run())]
-        async with TestServer(make_lab_app(api)) as server:
+        async with TestServer(app) as server:
             yield Network(house, site, str(server.make_url("")).rstrip("/"), keys)
         for task in running:
             task.cancel()

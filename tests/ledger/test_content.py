@@ -9,6 +9,7 @@ import msgspec
 
 from dispatcher.jobs import ZERO_RETENTION_MS, Batch, Job, ScrapeOptions
 from dispatcher.ledger import ContentRef, Ledger, NewResult
+from dispatcher.screenshot_format import ScreenshotFormat
 from dispatcher.settlement import body_name
 from protocol.statements import Kind, sign
 from tests.vectors import fixed
@@ -91,6 +92,28 @@ async def test_content_expires_after_its_job_ended_and_is_forgotten_once(ledger:
     kept = await ledger.jobs([job.job_id for job in jobs])
     assert [job.content_deleted_ms for job in kept] == [NOW_MS + 130, NOW_MS + 130, None, None]
     assert set(await ledger.results([jobs[0].job_id])) == {jobs[0].job_id}
+
+
+async def test_a_document_of_a_batch_with_pictures_takes_its_picture_with_it(ledger: Ledger, rows: Rows) -> None:
+    plain = msgspec.structs.replace(rows.batch(), retain_ms=100)
+    wanted = ScrapeOptions(formats=("screenshot",), screenshot=ScreenshotFormat(full_page=True, quality=50))
+    pictured = msgspec.structs.replace(rows.batch(options=wanted), retain_ms=100)
+    refs: list[ContentRef] = []
+    for number, batch in enumerate((plain, pictured)):
+        done, dropped = rows.jobs(batch, 2)
+        await ledger.submit(batch, [done, dropped])
+        document = f"{number}" * 64
+        for job, name in ((done, document), (dropped, None)):
+            result, body = page(rows, job, f"{number} {name}".encode())
+            await ledger.store_result(result)
+            end_ms = NOW_MS + 10 * len(refs)
+            await ledger.complete(job.job_id, document_hash=name, dropped=None if name else "empty", now_ms=end_ms)
+            picture = name if batch is pictured else None
+            refs.append(ContentRef(job_id=job.job_id, body_name=body, document_name=name, picture_name=picture))
+    assert await ledger.expired_content(NOW_MS + 130) == refs
+    assert await ledger.wanted_objects("picture", ["0" * 64, "1" * 64, "2" * 64]) == {"0" * 64, "1" * 64}
+    await ledger.forget_content([ref.job_id for ref in refs], NOW_MS + 140)
+    assert await ledger.wanted_objects("picture", ["1" * 64]) == set()
 
 
 async def test_a_batch_that_is_kept_for_ever_never_expires(ledger: Ledger, rows: Rows) -> None:

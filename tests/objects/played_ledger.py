@@ -36,7 +36,12 @@ class PlayedLedger(ContentLedger):
             if job.until_ms is not None and job.until_ms <= now_ms and job.deleted_ms is None
         ]
         return [
-            ContentRef(job_id=job_id, body_name=self.jobs[job_id].body, document_name=self.jobs[job_id].document)
+            ContentRef(
+                job_id=job_id,
+                body_name=self.jobs[job_id].body,
+                document_name=self.jobs[job_id].document,
+                picture_name=self.jobs[job_id].document,
+            )
             for _, job_id in sorted(due)[:limit]
         ]
 

@@ -46,6 +46,7 @@ class House:
 
     async def add(self, job: str, number: int, *, until_ms: int | None = None) -> None:
         await self.objects.put("body", body(number), b"body %d" % number)
+        await self.objects.put("picture", document(number), b"picture %d" % number)
         await self.objects.put("document", document(number), b"document %d" % number)
         self.ledger.jobs[job] = PlayedJob(body(number), document(number), until_ms)
 
@@ -89,13 +90,13 @@ async def test_content_goes_after_its_time_unless_another_job_keeps_it() -> None
     assert await retention.once() == Retained()
     house.now_ms += 1
     done = await retention.once()
-    assert (done.back, done.erased, done.erased_bytes) == (4, 2, len(b"body 0") + len(b"document 0"))
+    assert (done.back, done.erased, done.erased_bytes) == (6, 3, len(b"body 0picture 0document 0"))
     for kind in KINDS:
         assert await house.present(kind, range(3)) == [1, 2]
     house.now_ms = START_MS + 10 * HOLD_MS
     await retention.once()
     house.now_ms += HOLD_MS + 1
-    assert (await retention.once()).erased == 2
+    assert (await retention.once()).erased == 3
     for kind in KINDS:
         assert await house.present(kind, range(3)) == [1]
     await house.check_wanted()
@@ -139,7 +140,7 @@ async def test_many_jobs_take_many_calls(monkeypatch: pytest.MonkeyPatch) -> Non
     assert retention.total == Retained(jobs=50)
     house.now_ms += HOLD_MS + 1
     erased = [(await retention.once()).erased for _ in range(5)]
-    assert erased == [28, 28, 28, 16, 0]
+    assert erased == [42, 42, 42, 24, 0]
     for kind in KINDS:
         assert await house.present(kind, range(50)) == []
 
@@ -153,7 +154,7 @@ async def test_the_sweep_finds_what_no_job_names_and_nothing_younger_than_a_day(
     house.now_ms += GRACE_MS + 1
     await house.objects.put("body", body(3), b"on its way")
     swept = await house.sweep().once()
-    assert (swept.seen, swept.orphans, swept.orphan_bytes, swept.more) == (4, 2, 12, False)
+    assert (swept.seen, swept.orphans, swept.orphan_bytes, swept.more) == (5, 2, 12, False)
     assert await house.present("body", range(4)) == [0, 1, 3]
     house.now_ms += HOLD_MS + 1
     assert (await house.retention().once()).erased == 2
@@ -168,10 +169,10 @@ async def test_the_sweep_goes_on_where_it_stopped_and_rests_at_the_end(monkeypat
     await house.objects.put("body", body(99), b"orphan")
     house.now_ms += GRACE_MS + 1
     sweep = house.sweep(pages=2)
-    calls = [await sweep.once() for _ in range(3)]
-    assert [(done.seen, done.more) for done in calls] == [(8, True), (7, True), (6, False)]
+    calls = [await sweep.once() for _ in range(5)]
+    assert [(done.seen, done.more) for done in calls] == [(8, True), (7, True), (6, True), (8, True), (2, False)]
     assert sum(done.orphans for done in calls) == 1
-    assert (sweep.total.seen, sweep.total.orphans, sweep.total.orphan_bytes) == (21, 1, 6)
+    assert (sweep.total.seen, sweep.total.orphans, sweep.total.orphan_bytes) == (31, 1, 6)
     assert (await sweep.once()).seen == 0
     house.now_ms += REST_MS
     assert (await sweep.once()).seen == 8
@@ -243,6 +244,7 @@ async def test_content_stored_again_while_it_goes_is_never_lost(seed: int) -> No
             number = chance.randrange(4)
             began_ms = house.now_ms
             await objects.put("body", body(number), b"body")
+            await objects.put("picture", document(number), b"picture")
             await objects.put("document", document(number), b"document")
             limit_ms = began_ms + chance.randrange(COMMIT_MS * 9 // 10)
             while house.now_ms < limit_ms:
@@ -352,8 +354,8 @@ async def test_retention_runs_on_a_folder(tmp_path: Any) -> None:
     await house.retention().once()
     house.now_ms += HOLD_MS + 1_000
     done = await house.retention().once()
-    assert (done.back, done.erased) == (2, 2)
+    assert (done.back, done.erased) == (3, 3)
     await house.check_wanted()
     left = sorted(path.name for path in (tmp_path / "objects").rglob("*") if path.is_file())
-    assert left == sorted([body(1), document(1)])
+    assert left == sorted([body(1), document(1), document(1)])
     await house.objects.close()
