@@ -13,6 +13,7 @@ import structlog
 from aiohttp import web
 
 from cleaning.adapters.worker_pool import WorkerPool
+from dispatcher.adapters.api_address import ApiAddress
 from dispatcher.adapters.api_operations import OPERATIONS
 from dispatcher.adapters.chromium_camera import ChromiumCamera
 from dispatcher.adapters.console_page import ConsolePage
@@ -183,12 +184,14 @@ async def assemble(
         recent=RecentCallers(monotonic_ms=monotonic_ms),
     )
     sockets = JobSockets(service=intake, pages=intake, ledger=ledger, events=core.events, log_origin=base.origin)
+    address = ApiAddress(settings.public_url, is_secure=settings.tls_in_front)
     lab = LabApi(
         intake,
         log_origin=base.origin,
         test_sites=base.test_sites,
         has_model=core.world.model is not None,
         has_browser=core.world.camera is not None,
+        address=address,
         sockets=sockets,
         answers=AnswerCache(monotonic=time.monotonic),
     )
@@ -197,7 +200,7 @@ async def assemble(
     webhooks = WebhookDuty(
         ledger=ledger,
         maker=EventMaker(ledger=ledger, pages=intake, clock=now_ms, new_id=new_id),
-        bodies=EventBodies(intake, log_origin=base.origin),
+        bodies=EventBodies(intake, log_origin=base.origin, public_url=address.public_url),
         sender=sender,
         bus=base.stores.bus,
         clock=now_ms,
@@ -238,13 +241,14 @@ async def assemble(
         desk,
         log_origin=base.origin,
         test_sites=base.test_sites,
+        address=address,
         has_model=core.world.model is not None,
         has_browser=core.world.camera is not None,
     )
     app.add_routes(dataset_api.routes())
     app.add_routes(PictureFiles(intake, ledger, objects).routes())
     app.add_routes(QuickPage(lab).routes())
-    app.add_routes(OpenapiPages(OPERATIONS).routes())
+    app.add_routes(OpenapiPages(OPERATIONS, address=address).routes())
     search = SearchService(index=base.stores.search, ledger=ledger, objects=objects)
     app.add_routes(SearchApi(intake, search).routes())
     app.add_routes(ProofFiles(ProofService(ledger, coverages, base.stores.tiles)).routes())

@@ -26,6 +26,16 @@ class JobPages(Protocol):
         ...
 
 
+class JobAddress(msgspec.Struct, frozen=True):
+    """Where a job is read: a path below the API's address, which is empty where it is not known."""
+
+    base_url: str
+    path: str
+
+    def __str__(self) -> str:
+        return f"{self.base_url}{self.path}"
+
+
 class LargeDocument(msgspec.Struct, frozen=True, kw_only=True):
     """What stands for a document that is too large to be pushed. `warning` says where to read it."""
 
@@ -33,16 +43,16 @@ class LargeDocument(msgspec.Struct, frozen=True, kw_only=True):
     metadata: Metadata
 
 
-def pushed_document(page: BatchPage, job: Job, *, log_origin: str, limit_bytes: int, job_url: str) -> bytes:
+def pushed_document(page: BatchPage, job: Job, *, log_origin: str, limit_bytes: int, address: JobAddress) -> bytes:
     """Encode the document of a completed job as JSON of at most `limit_bytes`, or what stands for it.
 
-    `job_url` is where the batch is read: `https://host/v2/batch/scrape/{id}`.
+    `address` is where the batch is read: `https://host` and `/v2/batch/scrape/{id}`.
     """
-    document = lab_document(page, job, log_origin=log_origin)
+    document = lab_document(page, job, log_origin=log_origin, base_url=address.base_url)
     encoded = msgspec.json.encode(document)
     if len(encoded) <= limit_bytes:
         return encoded
-    return msgspec.json.encode(_large(document, len(encoded), f"{job_url}?skip={job.position}&limit=1"))
+    return msgspec.json.encode(_large(document, len(encoded), f"{address}?skip={job.position}&limit=1"))
 
 
 def _large(document: LabDocument, size_bytes: int, read_at: str) -> LargeDocument:

@@ -17,7 +17,7 @@ import msgspec
 
 from dispatcher.batch_events import BatchEvents
 from dispatcher.batch_following import EndedJob, EndedJobsLedger, Following, Span
-from dispatcher.event_documents import JobPages, pushed_document
+from dispatcher.event_documents import JobAddress, JobPages, pushed_document
 from dispatcher.jobs import JobState
 from dispatcher.lab_documents import BatchStatus, status_answer
 from dispatcher.lab_service import BatchPage
@@ -32,7 +32,7 @@ _POLL_S = 1.0
 
 
 class JobWatch:
-    """Watches one job for one client of its team. `job_url` is where the job is read."""
+    """Watches one job for one client of its team. `address` is where the job is read."""
 
     def __init__(
         self,
@@ -43,11 +43,11 @@ class JobWatch:
         log_origin: str,
         team_id: str,
         job_id: str,
-        job_url: str,
+        address: JobAddress,
     ) -> None:
         self._pages, self._ledger, self._events = pages, ledger, events
         self._log_origin, self._team_id = log_origin, team_id
-        self._job_id, self._job_url = job_id, job_url
+        self._job_id, self._address = job_id, address
         self._following = Following()
         self._told = 0
 
@@ -79,7 +79,7 @@ class JobWatch:
 
     def _status(self, head: BatchPage, documents: Sequence[bytes]) -> BatchStatus:
         data = [msgspec.Raw(document) for document in documents]
-        return status_answer(head, data, next_url=None, errors_url=f"{self._job_url}/errors")
+        return status_answer(head, data, next_url=None, errors_url=f"{self._address}/errors")
 
     def _has_ended(self, head: BatchPage) -> bool:
         """A job that was cancelled goes on until the pages that nodes had fetched are documents."""
@@ -106,7 +106,7 @@ class JobWatch:
     async def _documents(self, completed: Sequence[EndedJob]) -> list[bytes]:
         page = await self._pages.pages(self._team_id, self._job_id, [job.job_id for job in completed])
         return [
-            pushed_document(page, job, log_origin=self._log_origin, limit_bytes=DOCUMENT_BYTES, job_url=self._job_url)
+            pushed_document(page, job, log_origin=self._log_origin, limit_bytes=DOCUMENT_BYTES, address=self._address)
             for job in page.jobs
             if job.job_id in page.results
         ]

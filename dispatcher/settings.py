@@ -47,6 +47,14 @@ def _url(*schemes: str, form: str) -> Callable[[str], str]:
     return check
 
 
+def _public_url(url: str) -> str:
+    form = "https://api.example.org, without a path"
+    parts = urlsplit(_url("http", "https", form=form)(url))
+    if not parts.hostname or parts.path.strip("/") or parts.query or parts.fragment or "@" in parts.netloc:
+        raise ValueError(f"it must look like {form}")
+    return url.rstrip("/")
+
+
 def _database_url(url: str) -> str:
     form = "sqlite:///path or postgresql://user:password@host:port/database"
     _url("sqlite", "postgresql", "postgres", form=form)(url)
@@ -96,6 +104,7 @@ class DispatcherSettings(BaseSettings):
     port: int = Field(default=8420, ge=0, le=65_535)
     public_hosts: str = ""
     tls_in_front: bool = False
+    public_url: Annotated[str, AfterValidator(_public_url)] | None = None
     dispatcher_id: str | None = Field(default=None, pattern=r"^[A-Za-z0-9._-]{1,64}$")
     database_url: Annotated[str, AfterValidator(_database_url)] | None = Field(default=None, repr=False)
     redis_url: Annotated[str, AfterValidator(_REDIS)] | None = Field(default=None, repr=False)

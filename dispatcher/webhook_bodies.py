@@ -13,7 +13,7 @@ import msgspec
 from msgspec import UNSET, UnsetType
 
 from dispatcher.errors import NotFound
-from dispatcher.event_documents import JobPages, pushed_document
+from dispatcher.event_documents import JobAddress, JobPages, pushed_document
 from dispatcher.jobs import Job, JobState
 from dispatcher.lab_documents import BatchStatusName, PageError, errors_answer, page_words, status_answer
 from dispatcher.lab_service import BatchPage
@@ -50,16 +50,17 @@ class EventBody(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
 
 
 class EventBodies:
-    """Makes bodies. `public_url` is what links begin with; without one they are paths."""
+    """Makes bodies. `public_url` is what links begin with, without a slash at its end; without one
+    they are paths."""
 
-    def __init__(self, pages: JobPages, *, log_origin: str, public_url: str | None = None) -> None:
+    def __init__(self, pages: JobPages, *, log_origin: str, public_url: str = "") -> None:
         self._pages, self._log_origin = pages, log_origin
-        self._public_url = (public_url or "").rstrip("/")
+        self._public_url = public_url
 
-    def job_url(self, due: DueDelivery) -> str:
+    def address(self, due: DueDelivery) -> JobAddress:
         """Return where the event's job is read."""
         path = "/v2/crawl/" if due.kind == "crawl" else "/v2/batch/scrape/"
-        return f"{self._public_url}{path}{due.delivery.batch_id}"
+        return JobAddress(self._public_url, f"{path}{due.delivery.batch_id}")
 
     async def body(self, due: DueDelivery) -> bytes:
         """Encode an event. NotFound where its job or its page is not there any more."""
@@ -72,7 +73,7 @@ class EventBodies:
         if delivery.event == "started":
             return msgspec.json.encode(self._event(due, success=True))
         head = await self._pages.status(delivery.team_id, delivery.batch_id, from_position=0, limit=0)
-        status = status_answer(head, [], next_url=None, errors_url=f"{self.job_url(due)}/errors")
+        status = status_answer(head, [], next_url=None, errors_url=f"{self.address(due)}/errors")
         job = JobSummary(
             status=status.status,
             completed=status.completed,
@@ -92,7 +93,7 @@ class EventBodies:
             (entry,) = errors_answer([job]).errors
             return self._event(due, success=False, error=page_words(job), page=entry)
         document = pushed_document(
-            page, job, log_origin=self._log_origin, limit_bytes=DOCUMENT_BYTES, job_url=self.job_url(due)
+            page, job, log_origin=self._log_origin, limit_bytes=DOCUMENT_BYTES, address=self.address(due)
         )
         return self._event(due, success=True, data=[msgspec.Raw(document)])
 

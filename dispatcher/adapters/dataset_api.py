@@ -22,6 +22,7 @@ from aiohttp import hdrs, web
 from msgspec import UNSET
 
 from cleaning.dataset import PARQUET_NAME
+from dispatcher.adapters.api_address import ApiAddress
 from dispatcher.adapters.dataset_items import FIELDS, ItemFormat, Items, items_header, read_items
 from dispatcher.adapters.lab_auth import caller_of, idempotency_key, read_json
 from dispatcher.adapters.lab_errors import json_answer, rejected_answer
@@ -45,8 +46,8 @@ _TYPES: Final[dict[ItemFormat, str]] = {"json": "application/json", "jsonl": "ap
 
 
 class DatasetApi:
-    """The routes of datasets. `log_origin` names the record log; `public_url` is where addresses begin, else the Host
-    header. `service` says who asks."""
+    """The routes of datasets. `log_origin` names the record log; `address` is what links begin with; `service` says
+    who asks."""
 
     def __init__(
         self,
@@ -55,13 +56,13 @@ class DatasetApi:
         *,
         log_origin: str,
         test_sites: TestSites = NO_TEST_SITES,
-        public_url: str | None = None,
+        address: ApiAddress | None = None,
         has_model: bool = False,
         has_browser: bool = False,
     ) -> None:
         self._service, self._datasets, self._log_origin = service, datasets, log_origin
         self._test_sites, self._has_model, self._has_browser = test_sites, has_model, has_browser
-        self._public_url = public_url.rstrip("/") if public_url else None
+        self._address = address or ApiAddress()
         self._reading = asyncio.Semaphore(_READS_AT_ONCE)
 
     def routes(self) -> list[web.RouteDef]:
@@ -79,7 +80,7 @@ class DatasetApi:
         ]
 
     def _place(self, request: web.Request) -> LogPlace:
-        return LogPlace(self._log_origin, self._public_url or f"{request.scheme}://{request.host}")
+        return LogPlace(self._log_origin, self._address.of(request))
 
     async def build(self, request: web.Request) -> web.Response:
         """Accept a dataset to be built."""

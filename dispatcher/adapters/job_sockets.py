@@ -23,7 +23,7 @@ from dispatcher.batch_events import BatchEvents
 from dispatcher.batch_following import EndedJobsLedger
 from dispatcher.ending_tasks import end_tasks
 from dispatcher.errors import RequestError, StoreError, TooManyRequests, Unauthorized
-from dispatcher.event_documents import JobPages
+from dispatcher.event_documents import JobAddress, JobPages
 from dispatcher.job_watch import JobWatch
 from dispatcher.lab_service import LabService
 
@@ -72,7 +72,7 @@ class JobSockets:
 
         async def handle(request: web.Request) -> web.StreamResponse:
             if asks_for_websocket(request):
-                return await self._upgrade(request, f"{base_url(request)}{request.path}")
+                return await self._upgrade(request, JobAddress(base_url(request), request.path))
             return await handler(request)
 
         return handle
@@ -89,7 +89,7 @@ class JobSockets:
             *(socket.close(code=WSCloseCode.GOING_AWAY, message=b"the dispatcher leaves") for socket in self._open)
         )
 
-    async def _upgrade(self, request: web.Request, job_url: str) -> web.StreamResponse:
+    async def _upgrade(self, request: web.Request, address: JobAddress) -> web.StreamResponse:
         team_id = (await caller_of(request, self._service)).team_id
         job_id = request.match_info["id"]
         await self._pages.status(team_id, job_id, from_position=0, limit=0)
@@ -105,13 +105,13 @@ class JobSockets:
             await socket.prepare(request)
             self._open.add(socket)
             try:
-                await self._serve(request, socket, team_id, job_id, job_url)
+                await self._serve(request, socket, team_id, job_id, address)
             finally:
                 self._open.discard(socket)
         return socket
 
     async def _serve(
-        self, request: web.Request, socket: web.WebSocketResponse, team_id: str, job_id: str, job_url: str
+        self, request: web.Request, socket: web.WebSocketResponse, team_id: str, job_id: str, address: JobAddress
     ) -> None:
         """Tell until the job, the client or the right to watch has ended."""
         watch = JobWatch(
@@ -121,7 +121,7 @@ class JobSockets:
             log_origin=self._log_origin,
             team_id=team_id,
             job_id=job_id,
-            job_url=job_url,
+            address=address,
         )
         telling = asyncio.create_task(self._tell(socket, watch), name=f"watch of {job_id}")
         reading = asyncio.create_task(_until_gone(socket))

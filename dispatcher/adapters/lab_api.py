@@ -20,6 +20,7 @@ import msgspec
 from aiohttp import web
 from msgspec import UNSET
 
+from dispatcher.adapters.api_address import ApiAddress
 from dispatcher.adapters.job_sockets import JobSockets
 from dispatcher.adapters.lab_auth import caller_of, idempotency_key, read_json, tell_rate
 from dispatcher.adapters.lab_errors import (
@@ -90,7 +91,7 @@ class ResumableScrapes:
 
 
 class LabApi:
-    """The routes. `log_origin` names the record log; `public_url` is what `next` starts with, else the Host header.
+    """The routes. `log_origin` names the record log; `address` is what links begin with.
     With `sockets` a batch can be watched at the address where it is read."""
 
     def __init__(
@@ -101,14 +102,14 @@ class LabApi:
         test_sites: TestSites = NO_TEST_SITES,
         has_model: bool = False,
         has_browser: bool = False,
-        public_url: str | None = None,
+        address: ApiAddress | None = None,
         sockets: JobSockets | None = None,
         answers: AnswerCache | None = None,
     ) -> None:
         self._service = service
         self._log_origin = log_origin
         self._decoding = {"test_sites": test_sites, "has_model": has_model, "has_browser": has_browser}
-        self._public_url = public_url.rstrip("/") if public_url else None
+        self.base_url = (address or ApiAddress()).of
         self._resumable = ResumableScrapes()
         self._sockets = sockets
         self._answers = answers or AnswerCache(monotonic=time.monotonic, fresh_s=0)
@@ -126,10 +127,6 @@ class LabApi:
 
     def _watched(self, handler: Handler) -> Handler:
         return self._sockets.watched(handler, self.base_url) if self._sockets else handler
-
-    def base_url(self, request: web.Request) -> str:
-        """Return what links begin with: how this request came here."""
-        return self._public_url or f"{request.scheme}://{request.host}"
 
     async def scrape(self, request: web.Request) -> web.Response:
         """Fetch one page and wait for it, at most as long as the request says."""

@@ -7,6 +7,7 @@ from typing import Final
 from aiohttp import hdrs, web
 
 from dispatcher import __version__
+from dispatcher.adapters.api_address import ApiAddress
 from dispatcher.adapters.lab_errors import ErrorAnswer
 from dispatcher.openapi import Operation, openapi_document
 
@@ -15,10 +16,10 @@ _POLICY: Final = "default-src 'none'; script-src 'self'; style-src 'self'; conne
 
 
 class OpenapiPages:
-    """Serves the document of `operations`. `public_url` is the API's address, else the Host header's."""
+    """Serves the document of `operations`. `address` is the API's."""
 
-    def __init__(self, operations: Sequence[Operation], *, public_url: str | None = None) -> None:
-        self._operations, self._public_url = operations, public_url
+    def __init__(self, operations: Sequence[Operation], *, address: ApiAddress | None = None) -> None:
+        self._operations, self._address = operations, address or ApiAddress()
         self._documents: dict[str, bytes] = {}
 
     def routes(self) -> list[web.RouteDef]:
@@ -31,7 +32,7 @@ class OpenapiPages:
 
     async def document(self, request: web.Request) -> web.Response:
         """Serve the document, for whichever program asks: browsers of other sites too."""
-        server = self._public_url or f"{request.scheme}://{request.host}"
+        server = self._address.of(request)
         if server not in self._documents:
             self._documents = {
                 server: openapi_document(self._operations, error=ErrorAnswer, server=server, version=__version__)

@@ -114,6 +114,8 @@ def test_no_address_is_shown_with_its_password(monkeypatch: pytest.MonkeyPatch) 
         ("accepts_per_s", "0", "greater than 0"),
         ("max_per_address", "-1", "greater than or equal to 1"),
         ("log_format", "xml", "'console' or 'json'"),
+        ("public_url", "api.example.org", "https://api.example.org"),
+        ("public_url", "https://api.example.org/meadow", "without a path"),
         ("port", "65536", "less than or equal to 65535"),
     ],
 )  # fmt: skip

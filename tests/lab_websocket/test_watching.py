@@ -32,7 +32,9 @@ async def test_documents_come_as_they_are_made_and_done_is_the_last_word(
     document = await frame(socket)
     assert document["type"] == "document"
     assert set(document["data"]) == {"markdown", "metadata"}
-    assert document["data"]["metadata"]["sourceURL"] == jobs[2].url
+    metadata = document["data"]["metadata"]
+    assert metadata["sourceURL"] == jobs[2].url
+    assert metadata["provenance"]["proofUrl"].startswith(f"{desk.url}/log/")
     await desks.refuse(desk, jobs[0])
     done = await frames_to_the_end(socket)
     assert [each["type"] for each in done] == ["done"]

@@ -126,6 +126,7 @@ class House:
         resolver: AbstractResolver | None = None,
         test_sites: TestSites | None = None,
         host_at_once: int = 8,
+        public_url: str = "",
     ) -> AsyncIterator[WebhookDuty]:
         """Send events, as the dispatcher that leads does."""
         ledger = ledger or self.desk.ledger
@@ -138,7 +139,7 @@ class House:
         made = WebhookDuty(
             ledger=ledger,
             maker=EventMaker(ledger=ledger, pages=self.desk.intake, clock=now_ms, new_id=new_id),
-            bodies=EventBodies(self.desk.intake, log_origin=LOG_ORIGIN),
+            bodies=EventBodies(self.desk.intake, log_origin=LOG_ORIGIN, public_url=public_url),
             sender=sender,
             bus=bus,
             clock=now_ms,

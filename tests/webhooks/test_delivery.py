@@ -305,3 +305,13 @@ async def test_a_large_document_is_told_by_its_metadata_and_where_to_read_it(
     _, read = await house.ask("GET", path)
     assert "w" * 20_000 in read["data"][0]["markdown"]
     assert path.startswith(f"/v2/batch/scrape/{batch_id}")
+
+
+async def test_links_begin_with_the_address_that_the_operator_gives(house: House, hook: Receiver) -> None:
+    asked = {"url": hook.url, "events": ["page"]}
+    _, jobs = await start_batch(house.http, house.desk, house.key, pages(1), webhook=asked)
+    await house.desks.complete(house.desk, jobs[0], text="words")
+    async with house.duty(public_url="https://api.example.org"):
+        (posting,) = await hook.has(1)
+    (document,) = posting.body["data"]
+    assert document["metadata"]["provenance"]["proofUrl"].startswith("https://api.example.org/log/")
