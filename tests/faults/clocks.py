@@ -64,7 +64,7 @@ def drill(folder: Path, *, jumps: int, hold_s: float, seed: int) -> ClockFinding
         dispatchers=DISPATCHERS,
         nodes=NODES,
         sites=SITES,
-        command=lambda name: ("tests.faults.jumping", str(offset)) if name == "d1" else ("dispatcher.cli",),
+        command=lambda name: ("tests.faults.jumping", str(offset)) if name == "d1" else None,
     ) as cluster:
         load = Load(cluster.lab, cluster.sites, chance, most_open=_MOST_OPEN)
         load.start()

@@ -11,9 +11,8 @@ from typing import Self
 
 import msgspec
 
-from tests.faults.nursery import Nursery, Order
 from tests.faults.soundness import PostgresView
-from tests.network.processes import ROOT, Lab, Node, environment, quiet_port, run, until
+from tests.network.processes import ROOT, Lab, Node, Process, environment, quiet_port, run, started, until
 from tests.network.site import Site, serving
 from tests.servers import PostgresServer, RedisServer
 
@@ -25,7 +24,7 @@ EAGER = "tests.faults.eager_node"
 
 
 class Dispatcher:
-    """One `meadow serve`, started as often as a drill likes; by `nursery` where there is one, else by `command`."""
+    """One `meadow serve`, started as often as a drill likes; by `command`, None to fork it."""
 
     def __init__(
         self,
@@ -34,21 +33,19 @@ class Dispatcher:
         env: dict[str, str],
         arguments: Sequence[str],
         *,
-        command: Sequence[str] = ("dispatcher.cli",),
-        nursery: Nursery | None = None,
+        command: Sequence[str] | None,
     ) -> None:
         self.name, self.log, self._ready = name, folder / f"{name}.log", folder / f"{name}.json"
-        self._command, self._nursery = command, nursery
+        self._command = command
         self._env = {**env, "MEADOW_DISPATCHER_ID": name}
         self._arguments = [*arguments, "--ready-file", str(self._ready)]
-        self.process: subprocess.Popen[bytes] | Nursery | None = None
+        self.process: Process | None = None
 
     def start(self) -> None:
         """Start without waiting."""
         self._ready.unlink(missing_ok=True)
-        if self._nursery is not None:
-            self._nursery.start(Order(["serve", *self._arguments], self._env, str(self.log)))
-            self.process = self._nursery
+        if self._command is None:
+            self.process = started("dispatcher.cli", ["serve", *self._arguments], env=self._env, log=self.log)
             return
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
@@ -124,7 +121,7 @@ class Cluster:
 
     `test_sites` are sites besides the `sites` that are made here. `command` gives the module, and its arguments before
     those of `meadow`, that a dispatcher is started with, and `own_env` what its environment has that the others' has not;
-    both are asked with its name. With `nurseries` they are forked, which is cheaper: `command` has no say then.
+    both are asked with its name. Without a command they are forked, which is cheaper.
     `node_module` is the one that nodes are run with.
     Servers that are given are started here and closed here.
     """
@@ -141,9 +138,8 @@ class Cluster:
         test_sites: Sequence[str] = (),
         redis: RedisServer | None = None,
         postgres: PostgresServer | None = None,
-        command: Callable[[str], Sequence[str]] = lambda _: ("dispatcher.cli",),
+        command: Callable[[str], Sequence[str] | None] = lambda _: None,
         own_env: Callable[[str], dict[str, str]] = lambda _: {},
-        nurseries: bool = False,
         node_module: str = "node_agent.cli",
     ) -> None:
         self._stack = ExitStack()
@@ -151,7 +147,7 @@ class Cluster:
         self._numbers = (dispatchers, nodes, sites)
         self._env = env or {}
         self._test_sites, self._command, self._own_env = test_sites, command, own_env
-        self._nurseries, self._node_module = nurseries, node_module
+        self._node_module = node_module
         self.redis = redis or append_only_redis()
         self.postgres = postgres or PostgresServer(fsync=fsync, settings=_SOON_UP)
         self.dispatchers: list[Dispatcher] = []
@@ -198,10 +194,7 @@ class Cluster:
         for number in range(1, dispatchers + 1):
             name = f"d{number}"
             env = {**self.env, **self._own_env(name)}
-            nursery = Nursery() if self._nurseries else None
-            if nursery is not None:
-                self._stack.callback(nursery.close)
-            dispatcher = Dispatcher(name, self.folder, env, allowed, command=self._command(name), nursery=nursery)
+            dispatcher = Dispatcher(name, self.folder, env, allowed, command=self._command(name))
             self.dispatchers.append(dispatcher)
             self._stack.callback(_end, dispatcher)
             dispatcher.start()

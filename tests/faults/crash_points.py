@@ -11,11 +11,9 @@ MEADOW_TEST_STORES=distributed it is PostgreSQL.
 
 import argparse
 import random
-import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 from collections import Counter
 from collections.abc import Sequence
@@ -27,9 +25,10 @@ import redis
 
 from tests.faults.cluster import EAGER, Chain
 from tests.faults.crashing import POINTS
+from tests.faults.drill_command import run_drill
 from tests.faults.kill_dispatcher import Findings, check, come_to_rest
 from tests.faults.load import Load
-from tests.faults.nursery import Nursery, Order
+from tests.network.nursery import Order, nursery
 from tests.network.processes import Node, Up, quiet_port, still_alive, until
 from tests.network.site import serving
 from tests.server_programs import valkey_binary
@@ -68,8 +67,6 @@ def drill(folder: Path, points: Sequence[str], *, times: int, seed: int) -> Cras
         busy = [stack.enter_context(serving(latency_s=0.002)) for _ in range(BUSY_SITES)]
         addresses = [site.address for site in (*sites, *busy)]
         up = _network(stack, folder, addresses)
-        nursery = Nursery()
-        stack.callback(nursery.close)
         for number in range(NODES):
             node = Node(folder / f"node-{number}", up.ready.api_url, sites=addresses, module=EAGER)
             stack.callback(node.close)
@@ -85,16 +82,25 @@ def drill(folder: Path, points: Sequence[str], *, times: int, seed: int) -> Cras
                     queue.flushall()
             family = up.family()
             born = time.monotonic()
-            nursery.start(Order(up.arguments, up.env, str(up.log), point, count))
+            doomed = nursery().start(
+                Order(
+                    module="dispatcher.cli",
+                    arguments=up.arguments,
+                    env=up.env,
+                    log=str(up.log),
+                    point=point,
+                    count=count,
+                )
+            )
             try:
-                code = nursery.wait(_REACHED_S)
+                code = doomed.wait(_REACHED_S)
                 findings.crashes[point] += code == -signal.SIGKILL
                 if code != -signal.SIGKILL:
                     findings.problems.append(f"{point}: ended with {code} instead")
             except subprocess.TimeoutExpired:
                 findings.problems.append(f"{point}: not reached {count} times within {_REACHED_S:.0f} s")
-                nursery.kill()
-                nursery.wait(_REACHED_S)
+                doomed.kill()
+                doomed.wait(_REACHED_S)
             findings.kills += 1
             print(
                 f"{findings.kills}: {point} at call {count}, {time.monotonic() - born:.1f} s",
@@ -129,24 +135,19 @@ def main() -> int:
     """Run from the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--times", type=int, default=20)
-    parser.add_argument("--seed", type=int, default=None)
     parser.add_argument(
         "--points", nargs="*", default=[""], help="only points that begin so, as `ledger.` or `objects.put`"
     )
-    parser.add_argument("--keep", action="store_true", help="keep the folder")
-    options = parser.parse_args()
-    seed = random.SystemRandom().randrange(2**32) if options.seed is None else options.seed
-    points = [point for point in POINTS if point.startswith(tuple(options.points))]
-    folder = Path(tempfile.mkdtemp(prefix="meadow-crash-"))
-    findings = drill(folder, points, times=options.times, seed=seed)
-    print(f"{findings.line()} (seed {seed})", flush=True)
-    for problem in findings.problems:
-        print(f"  {problem}", file=sys.stderr)
-    if options.keep or findings.problems:
-        print(f"kept: {folder}", file=sys.stderr)
-    else:
-        shutil.rmtree(folder)
-    return 1 if findings.problems else 0
+    return run_drill(
+        "crash",
+        parser,
+        lambda folder, seed, options: drill(
+            folder,
+            [point for point in POINTS if point.startswith(tuple(options.points))],
+            times=options.times,
+            seed=seed,
+        ),
+    )
 
 
 if __name__ == "__main__":

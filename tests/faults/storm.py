@@ -17,9 +17,7 @@ within a quarter of a second, the lab posts as many pages as keep every part at 
 import argparse
 import asyncio
 import random
-import shutil
 import sys
-import tempfile
 import time
 from collections import Counter
 from dataclasses import dataclass, field
@@ -29,6 +27,7 @@ import redis
 
 from dispatcher.adapters.sql_audit import broken_invariants_of
 from tests.faults.cluster import EAGER, Cluster, Dispatcher
+from tests.faults.drill_command import run_drill
 from tests.faults.load import Load
 from tests.faults.soundness import View, chain_problems, ledger_problems, log_problems
 from tests.network.processes import Lab, until
@@ -194,7 +193,6 @@ def drill(folder: Path, *, kills: int, flushes: int, seed: int, fsync: bool = Tr
         sites=SITES,
         fsync=fsync,
         env={"MEADOW_DUTY_LEASE_MS": str(_DUTY_LEASE_MS), "MEADOW_CHECKPOINT_MS": str(_CHECKPOINT_MS)},
-        nurseries=True,
         node_module=EAGER,
     ) as cluster:
         load = Load(cluster.lab, cluster.sites, chance, most_open=_MOST_OPEN, pause_s=_BATCH_PAUSE_S)
@@ -256,20 +254,11 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--kills", type=int, default=300)
     parser.add_argument("--flushes", type=int, default=100)
-    parser.add_argument("--seed", type=int, default=None, help="repeats the choices, not the interleaving")
-    parser.add_argument("--keep", action="store_true", help="keep the folder")
-    options = parser.parse_args()
-    seed = random.SystemRandom().randrange(2**32) if options.seed is None else options.seed
-    folder = Path(tempfile.mkdtemp(prefix="meadow-storm-"))
-    findings = drill(folder, kills=options.kills, flushes=options.flushes, seed=seed)
-    print(f"{findings.line()} (seed {seed})", flush=True)
-    for problem in findings.problems:
-        print(f"  {problem}", file=sys.stderr)
-    if options.keep or findings.problems:
-        print(f"kept: {folder}", file=sys.stderr)
-    else:
-        shutil.rmtree(folder)
-    return 1 if findings.problems else 0
+    return run_drill(
+        "storm",
+        parser,
+        lambda folder, seed, options: drill(folder, kills=options.kills, flushes=options.flushes, seed=seed),
+    )
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ import pytest
 from tests.faults.storm import drill
 from tests.servers import missing_postgres, missing_redis
 
-KILLS = 300
+KILLS = 30
 
 
 @pytest.mark.faults
