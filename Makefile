@@ -8,13 +8,13 @@ NPM := npm --prefix extension
 RIVALS := bench/rivals
 CLIENTS := tests/clients
 STORE_TESTS := tests/network tests/extension/test_life.py tests/extension/test_staying.py tests/operations \
-	tests/demo tests/distributed/test_gateways.py tests/faults/test_kill_dispatcher.py tests/faults/test_storm.py \
-	tests/dispatcher tests/frontier tests/lab_api tests/objects tests/crawl tests/test_one_job.py
+	tests/demo tests/distributed/test_gateways.py tests/faults/test_kill_dispatcher.py tests/dispatcher \
+	tests/frontier tests/lab_api tests/objects tests/crawl tests/test_one_job.py
 
 # Every process would otherwise read all of the sources anew where the environment keeps Python from storing what it read.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo test test-distributed check bench rivals clients soak lock browser servers format schema extension
+.PHONY: demo test test-distributed check bench rivals clients soak storm lock browser servers format schema extension
 
 demo: $(STAMP) browser
 	$(BIN)/meadow demo $(ARGS)
@@ -65,6 +65,10 @@ soak: $(STAMP) browser servers clients extension
 	$(BIN)/python -m tests.lab_api.fuzz --examples 450
 	$(BIN)/python -m tests.clients.client_runs
 	$(BIN)/python -m tests.extension.soak --jobs 200 --kills 50 --idle-minutes 10
+
+# Three hundred kills of everything that may die; `soak` has the long run, `test` a tenth.
+storm: $(STAMP) servers
+	$(BIN)/python -m tests.faults.storm --kills 300 --flushes 30
 
 browser: $(STAMP)
 	$(BIN)/python -m tests.install_browser
