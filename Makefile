@@ -52,7 +52,7 @@ clients: $(CLIENTS)/node_modules/.installed $(CLIENTS)/.venv/.installed
 
 soak: $(STAMP) browser servers clients extension
 	$(BIN)/python -m tests.faults.kill_dispatcher --kills 50
-	$(BIN)/python -m tests.faults.storm --kills 300 --flushes 100
+	$(BIN)/python -m tests.faults.storm --kills 10000 --flushes 1000
 	$(BIN)/python -m tests.faults.crash_points --times 20
 	$(BIN)/python -m tests.faults.politeness --hosts 500 --nodes 50 --dispatchers 3 --seconds 60
 	$(BIN)/python -m tests.faults.partition
@@ -66,7 +66,7 @@ soak: $(STAMP) browser servers clients extension
 	$(BIN)/python -m tests.clients.client_runs
 	$(BIN)/python -m tests.extension.soak --jobs 200 --kills 50 --idle-minutes 10
 
-# Three hundred kills of everything that may die; `soak` has the long run, `test` a tenth.
+# Three hundred kills of everything that may die; `soak` has ten thousand, which take a night, `test` a tenth.
 storm: $(STAMP) servers
 	$(BIN)/python -m tests.faults.storm --kills 300 --flushes 30
 
