@@ -19,6 +19,7 @@ from mcp import ClientSession, StdioServerParameters
 from mcp.client.stdio import stdio_client
 
 from tests.clients.site import Site, serving
+from tests.install_browser import find_browser
 from tests.network.processes import Up
 
 FOLDER = Path(__file__).parent
@@ -42,7 +43,14 @@ def missing() -> str | None:
     """None where every client is installed, otherwise what is not."""
     if not PYTHON.exists() or not MCP_SERVER.exists():
         return "the clients are not installed: run make clients"
+    if find_browser() is None:
+        return "there is no Chromium: run python -m tests.install_browser"
     return None if shutil.which("node") else "there is no node"
+
+
+def settings() -> dict[str, str]:
+    """The settings of the clients' network, which takes pictures too; its pages are the test's own."""
+    return {**QUICK, "MEADOW_SCREENSHOT_BROWSER": str(find_browser()), "MEADOW_SCREENSHOT_SANDBOX": "false"}
 
 
 def run_program(client: str, api_url: str, api_key: str, site: str, checks: Sequence[str] = ()) -> list[Check]:
@@ -165,7 +173,7 @@ def main() -> int:
         return 1
     failed = 0
     with tempfile.TemporaryDirectory() as folder, serving() as site:
-        up = Up(Path(folder), nodes=3, sites=[site.address], env=QUICK).started()
+        up = Up(Path(folder), nodes=3, sites=[site.address], env=settings()).started()
         try:
             for client in CLIENTS:
                 checks = run_client(client, up, site)

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.clients.client_runs import CLIENTS, QUICK, missing, run_client
+from tests.clients.client_runs import CLIENTS, missing, run_client, settings
 from tests.clients.site import Site, serving
 from tests.network.processes import Up
 
@@ -16,7 +16,7 @@ def network(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Up, Site
     if reason := missing():
         pytest.skip(reason)
     with serving() as site:
-        up = Up(tmp_path_factory.mktemp("clients"), nodes=3, sites=[site.address], env=QUICK).started()
+        up = Up(tmp_path_factory.mktemp("clients"), nodes=3, sites=[site.address], env=settings()).started()
         try:
             yield up, site
         finally:

@@ -72,6 +72,12 @@ const checks = {
     const document = await client.scrape(`${site}/product`, { formats: [{ type: "json", schema }] });
     assert.deepEqual(document.json, { name: "Scythe No. 7", price: 49.9 });
   },
+  async scrape_screenshot(client) {
+    const document = await client.scrape(`${site}/p/1`, { formats: [{ type: "screenshot", quality: 70 }] });
+    const answer = await fetch(document.screenshot, { headers: { Authorization: `Bearer ${apiKey}` } });
+    assert.equal(answer.headers.get("content-type"), "image/jpeg");
+    assert.deepEqual([...new Uint8Array(await answer.arrayBuffer())].slice(0, 3), [0xff, 0xd8, 0xff]);
+  },
   async scrape_refusals(client) {
     assert.match(await refused(() => client.scrape(`${site}/private/1`)), /robots/i);
     assert.match(await refused(() => client.scrape(`${site}/p/1`, { mobile: true })), /mobile/);

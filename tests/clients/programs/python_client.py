@@ -9,6 +9,7 @@ import json
 import sys
 import time
 import traceback
+import urllib.request
 import uuid
 
 from firecrawl import AsyncFirecrawl, Firecrawl
@@ -101,6 +102,16 @@ async def scrape_json(client, site):
     assert document.json == {"name": "Scythe No. 7", "price": 49.9}
 
 
+async def scrape_screenshot(client, site):
+    wanted = {"type": "screenshot", "full_page": True, "viewport": {"width": 640, "height": 400}}
+    document = await client.scrape(f"{site}/p/1", formats=["markdown", wanted])
+    assert "Page 1" in document.markdown
+    request = urllib.request.Request(document.screenshot, headers={"Authorization": f"Bearer {client.api_key}"})
+    with await asyncio.to_thread(urllib.request.urlopen, request) as answer:
+        picture = answer.read()
+    assert picture.startswith(b"\x89PNG") and int.from_bytes(picture[16:20], "big") == 640
+
+
 async def scrape_tags(client, site):
     document = await client.scrape(f"{site}/product", formats=["markdown"], include_tags=["table"])
     assert "70 cm" in document.markdown and "larks" not in document.markdown
@@ -116,8 +127,8 @@ async def scrape_refusals(client, site):
     assert "robots" in str(error).lower()
     error = await client.refused("scrape", "ftp://example.org/")
     assert "url" in str(error).lower()
-    error = await client.refused("scrape", f"{site}/p/1", formats=["screenshot"])
-    assert "screenshot" in str(error)
+    error = await client.refused("scrape", f"{site}/p/1", formats=["summary"])
+    assert "summary" in str(error)
     error = await client.refused("scrape", f"{site}/p/1", mobile=True)
     assert "mobile" in str(error)
 
@@ -287,8 +298,17 @@ async def watch(client, site):
 
 
 CHECKS = (
-    *(scrape_bare, scrape_every_format, scrape_attributes, scrape_json, scrape_tags, scrape_not_found),
-    *(scrape_refusals, wrong_key, change_tracking, cache, batch_past_a_hundred, batch_page_by_page, batch_errors),
+    *(scrape_bare, scrape_every_format, scrape_attributes, scrape_json, scrape_screenshot, scrape_tags),
+    *(
+        scrape_not_found,
+        scrape_refusals,
+        wrong_key,
+        change_tracking,
+        cache,
+        batch_past_a_hundred,
+        batch_page_by_page,
+        batch_errors,
+    ),
     *(batch_cancel, batch_appended, idempotent_replay, crawl, crawl_by_sitemap, crawl_cancel, crawl_refusals),
     *(map_site, account, watch),
 )
@@ -300,7 +320,7 @@ async def main() -> None:
         if names and check.__name__ not in names:
             continue
         client = Client(kind, api_url, api_key)
-        client.api_url = api_url
+        client.api_url, client.api_key = api_url, api_key
         problem = ""
         began = time.monotonic()
         try:
