@@ -1,5 +1,6 @@
 """The short version of the storm: dispatchers, the queue's server and PostgreSQL die at random, the queue is flushed."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -7,7 +8,8 @@ import pytest
 from tests.faults.storm import drill
 from tests.servers import missing_postgres, missing_redis
 
-KILLS = 30
+KILLS = int(os.environ.get("MEADOW_TEST_KILLS", "30"))
+"""`make storm` asks for three hundred."""
 
 
 @pytest.mark.faults
