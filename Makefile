@@ -68,7 +68,7 @@ soak: $(STAMP) browser servers clients extension
 
 # Three hundred kills of everything that may die; `soak` has ten thousand, which take a night, `test` a tenth.
 storm: $(STAMP) servers
-	MEADOW_TEST_KILLS=300 $(BIN)/pytest tests/faults/test_storm.py
+	MEADOW_TEST_KILLS=300 $(BIN)/pytest -s tests/faults/test_storm.py
 
 browser: $(STAMP)
 	$(BIN)/python -m tests.install_browser
