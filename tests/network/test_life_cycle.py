@@ -22,7 +22,8 @@ def site() -> Iterator[Site]:
 @pytest.fixture(scope="module")
 def up(tmp_path_factory: pytest.TempPathFactory, site: Site) -> Iterator[Up]:
     """A network with two nodes that every test of this module may stop; each starts it when it needs it."""
-    up = Up(tmp_path_factory.mktemp("life"), nodes=2, sites=[site.address])
+    as_by_default = {"MEADOW_CLEANING_WORKERS": "2"}
+    up = Up(tmp_path_factory.mktemp("life"), nodes=2, sites=[site.address], env=as_by_default)
     try:
         yield up
     finally:
