@@ -61,7 +61,7 @@ def reset(world: World) -> None:
     """Bring the world to its start: nothing seen, the usual names, no answers of a test's own."""
     world.names.reset(RECORDS)
     world.site.reset()
-    world.trap.caught.clear()
+    world.trap.reset()
     world.wire.sent.clear()
 
 

@@ -132,10 +132,13 @@ def test_programs_in_it_ask_the_tests_name_server_and_the_machine_does_not(world
 @pytest.mark.parametrize("port", [80, 443, 8080])
 def test_every_address_without_a_site_is_a_trap(world: World, address: str, port: int) -> None:
     with socket.create_connection((address, port), timeout=60) as connection:
+        until(
+            "the trap has it",
+            lambda: [(caught.address, caught.port) for caught in world.trap.caught] == [(address, port)],
+        )
+        connection.sendall(b"let me in")
         assert connection.recv(1) == b""
-    until(
-        "the trap has it", lambda: [(caught.address, caught.port) for caught in world.trap.caught] == [(address, port)]
-    )
+    assert world.trap.heard == [b"let me in"]
     until(
         "the wire saw it", lambda: ("tcp", address, port) in [(s.protocol, s.address, s.port) for s in world.wire.sent]
     )

@@ -1,4 +1,8 @@
-"""Listens wherever a browser must not go: every address of the sandbox that no site has taken, private ones first."""
+"""Listens wherever a browser must not go: every address of the sandbox that no site has taken, private ones first.
+
+A connection is held, as a machine at home holds it, until its peer says something or leaves; no answer is given.
+Chromium looks at an address once it is connected, and sees none where the other end has closed by then.
+"""
 
 import contextlib
 import selectors
@@ -12,6 +16,7 @@ from tests.extension.site import listen
 
 PORTS = (80, 443, 8080)
 _POLL_S = 0.1
+_HEARD_BYTES = 4096
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,21 +30,40 @@ class Caught:
 
 @dataclass
 class Trap:
-    """The connections that were made to an address where nothing of ours serves."""
+    """The connections that were made to an address where nothing of ours serves, and what was first said over them."""
 
     caught: list[Caught] = field(default_factory=list)
+    heard: list[bytes] = field(default_factory=list)
+
+    def reset(self) -> None:
+        """Forget what was caught so far."""
+        self.caught.clear()
+        self.heard.clear()
 
 
 def _watch(trap: Trap, sockets: Sequence[socket.socket], stop: threading.Event) -> None:
-    with selectors.DefaultSelector() as selector:
+    with contextlib.ExitStack() as held, selectors.DefaultSelector() as selector:
         for listening in sockets:
-            selector.register(listening, selectors.EVENT_READ, listening)
+            selector.register(listening, selectors.EVENT_READ, data="listening")
         while not stop.is_set():
             for key, _ in selector.select(_POLL_S):
-                connection, _ = key.data.accept()
-                with connection:
+                ready = key.fileobj
+                assert isinstance(ready, socket.socket)
+                if key.data == "listening":
+                    connection = held.enter_context(ready.accept()[0])
                     address, port, *_ = connection.getsockname()
                     trap.caught.append(Caught(time.monotonic(), address, port))
+                    selector.register(connection, selectors.EVENT_READ, data="held")
+                else:
+                    selector.unregister(ready)
+                    _hear_out(trap, ready)
+
+
+def _hear_out(trap: Trap, connection: socket.socket) -> None:
+    with connection, contextlib.suppress(ConnectionError):
+        said = connection.recv(_HEARD_BYTES)
+        if said:
+            trap.heard.append(said)
 
 
 @contextlib.contextmanager

@@ -243,6 +243,7 @@ def test_hop_into_a_home_is_refused(stage: Stage, to: str, asks: int) -> None:
     assert answer.reason == "hop_refused"
     assert "192.168" not in answer.detail
     assert len(stage.played.hops(job)) == asks
+    assert stage.world.trap.heard == []
 
 
 def test_question_of_a_worker_that_died_is_handed_back(stage: Stage) -> None:
