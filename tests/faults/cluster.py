@@ -112,8 +112,11 @@ class Chain:
 
 
 def append_only_redis() -> RedisServer:
-    """A server that keeps its data over a kill, but for the last second."""
-    return RedisServer(options={"appendonly": "yes", "appendfsync": "everysec", "auto-aof-rewrite-percentage": "0"})
+    """A server that keeps its data over a kill, but for the last second.
+
+    It rewrites its file as soon as that is 1 MiB long: it reads the file at every start, however many jobs there were.
+    """
+    return RedisServer(options={"appendonly": "yes", "appendfsync": "everysec", "auto-aof-rewrite-min-size": "1mb"})
 
 
 class Cluster:
