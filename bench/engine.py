@@ -21,12 +21,14 @@ import msgspec
 import psutil
 
 from bench.cpu import cpu_seconds
+from bench.engine_floor import LedgerFloor, measure_floor
 from bench.engine_worker import SUBMITTED_AT_ONCE, Step
 from bench.options import Options
 from bench.table import Table, figure, ratio
 from tests.servers import RedisServer
 
 JOBS = 20_000
+LEDGER = "ledger.sqlite3"
 DISPATCHERS = (1, 2, 4)
 _RIVAL_CONCURRENT = 100
 _ARQ_JOBS = 4_000
@@ -57,9 +59,10 @@ class Measured:
 
 
 async def run(options: Options) -> list[Table]:
-    """Measure all three, then what documents, dispatchers and a long queue cost ours."""
+    """Measure all three, the bound of our ledger, then what documents, dispatchers and a long queue cost ours."""
     async with _server(options.folder / "server") as server:
         ours = await _ours(server, options.folder / "engine", JOBS)
+        floor = measure_floor(options.folder / "engine" / LEDGER, options.folder / "floor.sqlite3")
         bullmq = await _bullmq(server)
         arq = await _arq(server)
     table = Table(
@@ -86,7 +89,13 @@ async def run(options: Options) -> list[Table]:
     for side, name in ((bullmq, "BullMQ"), (arq, "arq")):
         if side is None:
             table.notes.append(f"{name} is not installed: make bench installs it under bench/rivals")
-    return [table, await _documents(options), await _dispatchers(options), await _growth(options)]
+    return [
+        table,
+        _bound(ours, bullmq, floor),
+        await _documents(options),
+        await _dispatchers(options),
+        await _growth(options),
+    ]
 
 
 _FIGURES: dict[str, Callable[[Measured], float]] = {
@@ -98,6 +107,20 @@ _FIGURES: dict[str, Callable[[Measured], float]] = {
     "CPU of both, us a job": lambda side: side.cpu_us,
     "jobs/s a core, client and server": lambda side: 1e6 / side.cpu_us,
 }
+
+
+def _bound(ours: Measured, bullmq: Measured | None, floor: LedgerFloor) -> Table:
+    table = Table(
+        "engine: the bound of its ledger, the same rows by bare sqlite3 without queue or index",
+        ("what", "jobs/s", "against BullMQ", "CPU us a job"),
+    )
+    for what, rate, cpu_us in (
+        ("the rows alone", floor.a_second, floor.cpu_us),
+        ("ours, end to end", ours.a_second, ours.cpu_us),
+    ):
+        table.add(what, figure(rate), "-" if bullmq is None else ratio(rate, bullmq.a_second), figure(cpu_us))
+    table.notes.append("no engine that commits these rows to SQLite before it answers is faster than the rows alone")
+    return table
 
 
 async def _documents(options: Options) -> Table:
@@ -162,7 +185,7 @@ async def _ours(
 ) -> Measured:
     folder.mkdir(parents=True)
     namespace = secrets.token_hex(4)
-    ledger = f"sqlite:///{folder / 'ledger.sqlite3'}"
+    ledger = f"sqlite:///{folder / LEDGER}"
     workers = [
         await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", "bench.engine_worker", ledger, server.url, namespace, str(jobs // dispatchers)),
