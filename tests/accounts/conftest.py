@@ -1,4 +1,4 @@
-"""Ledgers on both databases, and batches whose pages end as a test says."""
+"""Ledgers on both databases, batches whose pages end as a test says, and a real desk with its labs."""
 
 from __future__ import annotations
 
@@ -7,13 +7,19 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from aiohttp import ClientSession
 
 from dispatcher.account_ledger import Terms
 from dispatcher.accounts import FIRST_STEP
+from dispatcher.adapters.system_clock import new_id
+from dispatcher.api_keys import RANDOM_BYTES, key_mac, make_key
 from dispatcher.jobs import Batch
 from dispatcher.ledger import Ledger
+from tests.accounts.lab import Lab, with_accounts
+from tests.lab_desk import KEY_SECRET, Desk, Desks
 from tests.ledger.conftest import NOW_MS, Rows
 from tests.ledger.databases import KINDS, Database, empty_database
+from tests.stores import opened_ledger
 
 TEAM = "team"
 
@@ -93,3 +99,34 @@ class Work:
 @pytest.fixture
 def work(ledger: Ledger, rows: Rows) -> Work:
     return Work(ledger, rows)
+
+
+@pytest.fixture
+async def desks() -> Desks:
+    return Desks()
+
+
+@pytest.fixture
+async def desk(tmp_path: Path, desks: Desks) -> AsyncIterator[Desk]:
+    async with opened_ledger(tmp_path / "ledger.sqlite") as ledger, desks.desk(ledger, more=with_accounts) as opened:
+        yield opened
+
+
+@pytest.fixture
+async def admin(desks: Desks, desk: Desk) -> AsyncIterator[Lab]:
+    """A lab whose key may do everything."""
+    async with ClientSession() as http:
+        text = await desks.key(desk.ledger)
+        [key] = await desk.ledger.keys_with_prefix(text[:15])
+        everything = msgspec.structs.replace(key, key_id=new_id(), scopes=("scrape", "crawl", "read", "admin"))
+        admin = make_key(bytes(range(RANDOM_BYTES)))
+        await desk.ledger.add_key(
+            msgspec.structs.replace(everything, prefix=admin.prefix, mac=key_mac(KEY_SECRET, admin.text))
+        )
+        yield Lab(http, desk, admin.text)
+
+
+@pytest.fixture
+async def lab(admin: Lab) -> Lab:
+    """A lab with an ordinary key."""
+    return await admin.made(name="ordinary")

@@ -19,7 +19,7 @@ from dispatcher.errors import Conflict
 from dispatcher.intake import Intake
 from dispatcher.ledger import Ledger
 from dispatcher.settling import ANSWERS_KEPT_MS, Settling
-from tests.accounts.test_http import Answer, Lab, with_accounts
+from tests.accounts.lab import Answer, Lab, with_accounts
 from tests.lab_desk import Desks
 from tests.ledger.conftest import NOW_MS
 from tests.stores import opened_ledger
