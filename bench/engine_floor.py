@@ -13,15 +13,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 _BATCH = 1_000
-_TABLES = {
-    "jobs": "CREATE TABLE jobs (job_id TEXT PRIMARY KEY, batch_id, team_id, position, url, host, priority, state,"
+_TABLES = (
+    "CREATE TABLE jobs (job_id TEXT PRIMARY KEY, batch_id, team_id, position, url, host, priority, state,"
     " created_ms, updated_ms, deadline_ms, dropped, result_index) WITHOUT ROWID",
-    "log_entries": "CREATE TABLE log_entries (log_index INTEGER PRIMARY KEY, statement)",
-    "results": "CREATE TABLE results (log_index INTEGER PRIMARY KEY, job_id, node_key, body_hash, body_bytes,"
+    "CREATE TABLE log_entries (log_index INTEGER PRIMARY KEY, statement)",
+    "CREATE TABLE results (log_index INTEGER PRIMARY KEY, job_id, node_key, body_hash, body_bytes,"
     " wire_bytes, stored_ms)",
-    "credits": "CREATE TABLE credits (log_index INTEGER PRIMARY KEY, job_id, node_key, wallet, amount, state,"
+    "CREATE TABLE credits (log_index INTEGER PRIMARY KEY, job_id, node_key, wallet, amount, state,"
     " created_ms, hold_until_ms)",
-}
+)
 _QUEUED = (
     "SELECT job_id, batch_id, team_id, position, url, host, priority, 'queued', created_ms, created_ms, deadline_ms,"
     " NULL, NULL FROM jobs ORDER BY job_id"
@@ -73,7 +73,7 @@ def measure_floor(ledger: Path, copy: Path) -> LedgerFloor:
         target.execute("PRAGMA journal_mode = WAL")
         target.execute("PRAGMA synchronous = FULL")
         target.execute("PRAGMA cache_size = -65536")
-        for table in _TABLES.values():
+        for table in _TABLES:
             target.execute(table)
         started, cpu = time.perf_counter(), time.process_time()
         for start in range(0, len(queued), _BATCH):
