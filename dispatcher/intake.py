@@ -12,6 +12,7 @@ from dispatcher.callers import Callers
 from dispatcher.cancellations import Cancellations
 from dispatcher.crawl_ledger import Crawl, crawl_notes
 from dispatcher.errors import Conflict, NotFound
+from dispatcher.fetch_order import ids_in_fetch_order
 from dispatcher.frontier import Frontier
 from dispatcher.job_queue import JobQueue
 from dispatcher.job_recall import JobRecall
@@ -152,9 +153,10 @@ class Intake:
 
     def _jobs(self, batch: Batch, request: ScrapeRequest) -> list[Job]:
         now_ms = self._clock()
+        job_ids = ids_in_fetch_order([url.origin_host for url in request.urls], self._new_id)
         return [
             Job(
-                job_id=self._new_id(),
+                job_id=job_id,
                 batch_id=batch.batch_id,
                 team_id=batch.team_id,
                 position=position,
@@ -165,7 +167,7 @@ class Intake:
                 updated_ms=now_ms,
                 deadline_ms=now_ms + (READ_ONLY_DEADLINE_MS if batch.options.reads_only else self._job_deadline_ms),
             )
-            for position, url in enumerate(request.urls)
+            for position, (job_id, url) in enumerate(zip(job_ids, request.urls, strict=True))
         ]
 
     async def wait(self, batch_id: str, *, timeout_ms: int) -> bool:

@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from functools import partial
+from operator import attrgetter
 from types import MappingProxyType
 
 import msgspec
@@ -76,6 +77,7 @@ class _BatchRow(msgspec.Struct, frozen=True, kw_only=True):
 
 _ROWS = select(*columns_of(batches, _BatchRow)).where(ids_in(batches.c.batch_id))
 _SHOWN_ROWS = _ROWS.where(batches.c.batch_id.not_in(select(open_batches.c.batch_id)))
+_BY_ID = attrgetter("job_id")
 _NO_SIZES: Mapping[str, int] = MappingProxyType({})
 _KEYS = select(
     idempotency_keys.c.team_id,
@@ -151,8 +153,9 @@ class SqlBatches:
         if submission.terms is not None:
             submission = msgspec.structs.replace(submission, jobs=behind_window(submission.jobs, stored.window))
         try:
-            for start in range(0, len(submission.jobs), PART_JOBS):
-                part = submission.jobs[start : start + PART_JOBS]
+            in_order = sorted(submission.jobs, key=_BY_ID)
+            for start in range(0, len(in_order), PART_JOBS):
+                part = in_order[start : start + PART_JOBS]
                 await self._sql.write_one(partial(_add_part, batch_id, part), rows=len(part))
             standing = await self._sql.write_one(partial(_close, submission, stored), rows=3)
         except DispatcherError:
@@ -193,7 +196,7 @@ def submit_batches(connection: Connection, offered: Sequence[Submission]) -> "li
         connection.execute(_DROP_WINDOWS, {"ids": lost})
         connection.execute(_DROP_COUNTS, {"ids": lost})
         connection.execute(_DROP_BATCHES, {"ids": lost})
-    _insert_jobs(connection, [own for batch_id, own in fresh.items() if batch_id not in lost])
+    insert_jobs(connection, [job for batch_id, own in fresh.items() if batch_id not in lost for job in own.jobs])
     for batch_id, own in fresh.items():
         if own.terms is not None and batch_id not in lost:
             admissions.reserve(own.terms, batch_id, credits[batch_id])
@@ -321,8 +324,9 @@ def _takes_policy(batch: Batch) -> bool:
     return batch.retain_ms is None and not batch.options.zero_data_retention
 
 
-def _insert_jobs(connection: Connection, fresh: Sequence[Submission]) -> None:
-    insert_rows(connection, jobs, [msgspec.structs.astuple(job) for own in fresh for job in own.jobs])
+def insert_jobs(connection: Connection, new: Sequence[Job]) -> None:
+    """Insert jobs in the order of their ids, which is the table's."""
+    insert_rows(connection, jobs, [msgspec.structs.astuple(job) for job in sorted(new, key=_BY_ID)])
 
 
 def _open(submission: Submission, connection: Connection) -> Batch:
@@ -340,7 +344,7 @@ def _open(submission: Submission, connection: Connection) -> Batch:
 def _add_part(batch_id: str, part: Sequence[Job], connection: Connection) -> None:
     if connection.execute(_OPEN, {"of_batch": batch_id}).one_or_none() is None:
         raise LedgerError(f"batch {batch_id} took more than {OPEN_FOR_MS // 60_000} minutes to store; submit it again")
-    insert_rows(connection, jobs, [msgspec.structs.astuple(job) for job in part])
+    insert_jobs(connection, part)
     for state, number in Counter(job.state for job in part).items():
         add_later(connection, batch_counts, batch_id, **{state: number})
 

@@ -12,11 +12,11 @@ import msgspec
 from sqlalchemy import BigInteger, Connection, bindparam, select, update
 
 from dispatcher.account_ledger import Terms
-from dispatcher.adapters.sql_batches import claim_keys, claimed, conflict
+from dispatcher.adapters.sql_batches import claim_keys, claimed, conflict, insert_jobs
 from dispatcher.adapters.sql_crawl_tables import batch_windows
 from dispatcher.adapters.sql_executor import Refusal, SqlExecutor
 from dispatcher.adapters.sql_expressions import locked, word
-from dispatcher.adapters.sql_rows import columns_of, insert_rows, read_struct, read_structs
+from dispatcher.adapters.sql_rows import columns_of, read_struct, read_structs
 from dispatcher.adapters.sql_schema import COUNTED_STATES, batch_counts, batches, jobs, open_batches
 from dispatcher.adapters.sql_settlement import cached_count, note_more_unsettled
 from dispatcher.adapters.sql_tallies import add_later, standing
@@ -137,7 +137,7 @@ def add_jobs(connection: Connection, batch_id: str, new: Sequence[Job]) -> list[
         )
         for place, job in enumerate(new)
     ]
-    insert_rows(connection, jobs, [msgspec.structs.astuple(job) for job in added])
+    insert_jobs(connection, added)
     add_later(connection, batch_counts, batch_id, queued=len(added))
     if added:
         note_more_unsettled(connection, batch_id, first, now_ms=added[0].created_ms)

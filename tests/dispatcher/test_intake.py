@@ -42,6 +42,15 @@ async def test_a_batch_is_queued_once_however_often_it_is_sent(room: Room) -> No
     assert job.deadline_ms == START_MS + 60_000
 
 
+async def test_jobs_are_kept_in_the_order_in_which_hosts_take_turns(room: Room) -> None:
+    urls = [f"https://{host}.example/{number}" for host in "ab" for number in range(3)]
+    batch = await submit(intake_of(room), *urls)
+    jobs = await room.truth.jobs_of(batch.batch_id)
+    assert [job.url for job in jobs] == urls
+    turns = [f"https://{host}.example/{number}" for number in range(3) for host in "ab"]
+    assert [job.url for job in sorted(jobs, key=lambda job: job.job_id)] == turns
+
+
 async def test_a_frontier_that_is_down_delays_an_accepted_batch_and_loses_nothing(room: Room) -> None:
     await room.reaper.rebuild()
     intake = intake_of(room)
