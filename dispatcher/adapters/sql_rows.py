@@ -1,8 +1,7 @@
 """Many rows at once, past the statement compiler: tuples go to the driver as they are.
 
-SQLite takes new rows by tens in one statement, in which Python's lock is let go once and not at each row, and runs a
-statement for each row that changes (`executemany`). PostgreSQL takes columns as arrays in one statement, and many new
-rows through COPY.
+SQLite takes rows by tens in one statement, in which Python's lock is let go once and not at each row. PostgreSQL takes
+columns as arrays in one statement, and many new rows through COPY.
 """
 
 import functools
@@ -18,7 +17,7 @@ from sqlalchemy.util import await_only
 COPY_ROWS = 30
 """From how many new rows on COPY is cheaper than arrays."""
 SQLITE_ROWS = 64
-"""How many new rows go into one statement of SQLite."""
+"""How many rows go into one statement of SQLite."""
 
 Value = str | int | bytes | None
 Row = Sequence[Value]
@@ -65,7 +64,8 @@ def update_rows(
     if not rows:
         return
     if connection.dialect.name != "postgresql":
-        _driver(connection).executemany(_update_sqlite(table, columns, adding), rows)
+        many, one = _update_many_sqlite(table, columns, adding), _update_sqlite(table, columns, adding)
+        _run_on_sqlite(connection, many, one, rows)
     else:
         statement = _update_postgresql(table, columns, adding)
         await_only(_driver(connection).execute(statement, *zip(*rows, strict=True)))
@@ -101,20 +101,28 @@ def _driver(connection: Connection) -> Any:
 def _insert_into_sqlite(
     connection: Connection, table: Table, columns: int, rows: Sequence[Row], ending: str = ""
 ) -> None:
+    many, one = _insert_sqlite(table, columns, SQLITE_ROWS), _insert_sqlite(table, columns, 1)
+    _run_on_sqlite(connection, many + ending, one + ending, rows)
+
+
+def _run_on_sqlite(connection: Connection, many: str, one: str, rows: Sequence[Row]) -> None:
+    """Run a statement for each `SQLITE_ROWS` rows, and one for each row that is left."""
     plain = _driver(connection)
     whole = len(rows) - len(rows) % SQLITE_ROWS
     for start in range(0, whole, SQLITE_ROWS):
-        values = list(itertools.chain.from_iterable(rows[start : start + SQLITE_ROWS]))
-        plain.execute(_insert_sqlite(table, columns, SQLITE_ROWS) + ending, values)
+        plain.execute(many, list(itertools.chain.from_iterable(rows[start : start + SQLITE_ROWS])))
     if whole < len(rows):
-        plain.executemany(_insert_sqlite(table, columns, 1) + ending, rows[whole:])
+        plain.executemany(one, rows[whole:])
 
 
 @functools.cache
 def _insert_sqlite(table: Table, columns: int, rows: int) -> str:
     names = table.columns.keys()[:columns]
-    values = ", ".join([f"({', '.join('?' * columns)})"] * rows)
-    return f"INSERT INTO {table.name} ({', '.join(names)}) VALUES {values}"  # noqa: S608 (own names)
+    return f"INSERT INTO {table.name} ({', '.join(names)}) VALUES {_places(columns, rows)}"  # noqa: S608 (own names)
+
+
+def _places(columns: int, rows: int) -> str:
+    return ", ".join([f"({', '.join('?' * columns)})"] * rows)
 
 
 @functools.cache
@@ -123,6 +131,16 @@ def _update_sqlite(table: Table, columns: tuple[str, ...], adding: bool) -> str:
         f"{name} = {name} + ?{place}" if adding else f"{name} = ?{place}" for place, name in enumerate(columns, 2)
     )
     return f"UPDATE {table.name} SET {changes} WHERE {_key(table)} = ?1"  # noqa: S608 (own names)
+
+
+@functools.cache
+def _update_many_sqlite(table: Table, columns: tuple[str, ...], adding: bool) -> str:
+    changes = ", ".join(
+        f"{name} = {table.name}.{name} + new.column{place}" if adding else f"{name} = new.column{place}"
+        for place, name in enumerate(columns, 2)
+    )
+    source = f"(VALUES {_places(1 + len(columns), SQLITE_ROWS)}) AS new"
+    return f"UPDATE {table.name} SET {changes} FROM {source} WHERE {table.name}.{_key(table)} = new.column1"  # noqa: S608 (own names)
 
 
 @functools.cache

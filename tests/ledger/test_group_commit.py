@@ -98,3 +98,14 @@ async def test_ten_thousand_results_in_flight_are_stored_within_seconds(ledger: 
     elapsed_s = time.monotonic() - started
     assert elapsed_s < 10
     assert (await ledger.counts(batch.batch_id)).fetched == 10_000
+
+
+async def test_each_row_of_a_large_group_gets_its_own_values(ledger: Ledger, rows: Rows) -> None:
+    batches = [rows.batch() for _ in range(150)]
+    jobs = [rows.jobs(batch, 1)[0] for batch in batches]
+    await asyncio.gather(*(ledger.submit(batch, [job]) for batch, job in zip(batches, jobs, strict=True)))
+    settled = await asyncio.gather(*(ledger.store_result(rows.result(job.job_id)) for job in reversed(jobs)))
+    stored = await ledger.results([job.job_id for job in jobs])
+    assert [stored[job.job_id].log_index for job in reversed(jobs)] == [answer.log_index for answer in settled]
+    counts = [await ledger.counts(batch.batch_id) for batch in batches]
+    assert {(each.queued, each.fetched, each.total) for each in counts} == {(0, 1, 1)}
