@@ -172,7 +172,10 @@ async def _growth(options: Options) -> Table:
         cpu_us = (measured.client_cpu_s + measured.server_cpu_s) / _GROWTH_JOBS * 1e6
         first_us = first_us or cpu_us
         table.add(f"{queued:,}", figure(_GROWTH_JOBS / measured.worked_s), figure(cpu_us), ratio(cpu_us, first_us))
-    table.notes.append("CPU of working off alone: lease, settle, finish; client and server together")
+    table.notes.append(
+        "CPU of working off alone: lease, settle, finish; client and server together. What the submissions left to be"
+        " done, such as the ledger's checkpoint, is done before"
+    )
     return table
 
 
@@ -199,6 +202,7 @@ async def _ours(
     before = server.cpu_s()
     added = await _step(workers, "submit")
     if most is not None:
+        await _step(workers, "rest")
         before = server.cpu_s()
     worked = await _step(workers, "work" if most is None else f"work {most}{' documents' * documents}")
     after = server.cpu_s()

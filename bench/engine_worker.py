@@ -5,7 +5,8 @@ ledger, then put on the frontier. Told `work` it leases, settles and ends jobs u
 own or others', or the number that follows is done. The fetch is a record made here, of a page without a byte;
 everything else is the product's own path: a result with its log entry and credit in one durable transaction, which
 completes the job, the frontier told. With `documents` after that the page is one that is cleaned: the job is completed
-with its document in a transaction of its own. Prints one JSON line after each step.
+with its document in a transaction of its own. Told `rest` it does what the submissions left to be done: the ledger's
+write-ahead log is copied into the file, the server's file is synced. Prints one JSON line after each step.
 """
 
 import asyncio
@@ -13,9 +14,11 @@ import hashlib
 import os
 import resource
 import secrets
+import sqlite3
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import closing
 
 import msgspec
 import uvloop
@@ -24,6 +27,7 @@ from dispatcher.adapters.garbage_collector import collect_seldom
 from dispatcher.adapters.redis_frontier import open_redis_frontier
 from dispatcher.adapters.sql_ledger import open_ledger
 from dispatcher.adapters.system_clock import new_id, now_ms
+from dispatcher.fetch_order import ids_in_fetch_order
 from dispatcher.frontier import DEFAULT_POOL, Frontier, FrontierJob, HostPace, Lease
 from dispatcher.jobs import Batch, Job, ScrapeOptions
 from dispatcher.ledger import Ledger, NewResult
@@ -33,6 +37,7 @@ BATCH = 1_000
 LEASED = 500
 SUBMITTED_AT_ONCE = 4
 _ROUNDS_AT_ONCE = 4
+_REST_S = 5.0
 _LOOK_S = 0.01
 """How often the frontier is asked while others have the last jobs in hand."""
 _JOBS_OF_A_HOST = 20
@@ -57,12 +62,12 @@ def _batch(number: int, count: int) -> tuple[Batch, list[Job]]:
     batch = Batch(
         batch_id=new_id(), team_id="bench", kind="batch_scrape", options=ScrapeOptions(), created_ms=created_ms
     )
+    hosts = [f"site{(number * BATCH + position) // _JOBS_OF_A_HOST}.example" for position in range(count)]
     jobs = []
-    for position in range(count):
-        host = f"site{(number * BATCH + position) // _JOBS_OF_A_HOST}.example"
+    for position, (job_id, host) in enumerate(zip(ids_in_fetch_order(hosts, new_id), hosts, strict=True)):
         jobs.append(
             Job(
-                job_id=new_id(),
+                job_id=job_id,
                 batch_id=batch.batch_id,
                 team_id="bench",
                 position=position,
@@ -93,6 +98,15 @@ async def submit(ledger: Ledger, frontier: Frontier, jobs: int) -> int:
 
     await asyncio.gather(*(lab() for _ in range(SUBMITTED_AT_ONCE)))
     return jobs
+
+
+async def rest(ledger_url: str) -> int:
+    """Copy the write-ahead log into the ledger's file, and let the server do what it does each second."""
+    with closing(sqlite3.connect(ledger_url.removeprefix("sqlite:///"))) as connection:
+        busy, in_log, copied = connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+    assert not busy and in_log == copied, "the log is in use"
+    await asyncio.sleep(_REST_S)
+    return 0
 
 
 async def work(ledger: Ledger, frontier: Frontier, most: int | None = None, *, documents: bool = False) -> int:
@@ -155,6 +169,8 @@ async def _run(ledger_url: str, redis_url: str, namespace: str, jobs: int) -> No
         match line.split():
             case ["submit"]:
                 done = await submit(ledger, frontier, jobs)
+            case ["rest"]:
+                done = await rest(ledger_url)
             case ["work"]:
                 done = await work(ledger, frontier)
             case ["work", most, *more]:
