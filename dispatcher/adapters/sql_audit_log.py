@@ -1,5 +1,6 @@
 """The audit log in SQL, and the answers to requests with an idempotency key."""
 
+from collections.abc import Sequence
 from functools import partial
 
 import msgspec
@@ -48,7 +49,7 @@ class SqlAuditLog(AuditLogLedger, AnswerLedger):
 
     async def note_action(self, entry: AuditEntry) -> None:
         """See AuditLogLedger."""
-        await self._sql.write_one(partial(append_action, entry))
+        await self._sql.write(_note_actions, entry)
 
     async def audit_log(self, team_id: str, *, before: str | None = None, limit: int = 100) -> list[AuditEntry]:
         """See AuditLogLedger."""
@@ -77,10 +78,18 @@ class SqlAuditLog(AuditLogLedger, AnswerLedger):
         return await self._sql.write_one(partial(_forget, before_ms, limit))
 
 
-def append_action(entry: AuditEntry, connection: Connection) -> None:
-    """Append an entry to the audit log."""
-    shown = msgspec.structs.replace(entry, subject=without_nul(entry.subject), detail=without_nul(entry.detail))
-    insert_rows(connection, audit_log, [msgspec.structs.astuple(shown)])
+def append_actions(connection: Connection, entries: Sequence[AuditEntry]) -> None:
+    """Append entries to the audit log."""
+    shown = [
+        msgspec.structs.replace(entry, subject=without_nul(entry.subject), detail=without_nul(entry.detail))
+        for entry in entries
+    ]
+    insert_rows(connection, audit_log, [msgspec.structs.astuple(entry) for entry in shown])
+
+
+def _note_actions(connection: Connection, entries: Sequence[AuditEntry]) -> list[None]:
+    append_actions(connection, entries)
+    return [None] * len(entries)
 
 
 def _claim(claim: StoredAnswer, stale_before_ms: int, connection: Connection) -> StoredAnswer | None:

@@ -13,7 +13,7 @@ from dispatcher.account_ledger import AuditEntry, OpenSettlement, SettlementLedg
 from dispatcher.accounts import BUDGET_REACHED, CREDITS_PER_PAGE
 from dispatcher.adapters.sql_account_tables import unsettled_batches, usage_days
 from dispatcher.adapters.sql_accounts import settle_hold
-from dispatcher.adapters.sql_audit_log import append_action
+from dispatcher.adapters.sql_audit_log import append_actions
 from dispatcher.adapters.sql_crawl_tables import batch_windows, crawls
 from dispatcher.adapters.sql_executor import SqlExecutor
 from dispatcher.adapters.sql_expressions import locked, word
@@ -240,20 +240,22 @@ def note_unsettled(connection: Connection, stored: Sequence[Batch]) -> None:
             if batch.kind != UNCOUNTED_KIND
         ],
     )
-    for batch in stored:
-        if batch.kind in SUBMITTED_KINDS:
-            append_action(
-                AuditEntry(
-                    entry_id=batch.batch_id,
-                    team_id=batch.team_id,
-                    at_ms=batch.created_ms,
-                    actor=batch.key_id or NETWORK,
-                    action="job.submitted",
-                    subject=batch.batch_id,
-                    detail=batch.kind,
-                ),
-                connection,
+    append_actions(
+        connection,
+        [
+            AuditEntry(
+                entry_id=batch.batch_id,
+                team_id=batch.team_id,
+                at_ms=batch.created_ms,
+                actor=batch.key_id or NETWORK,
+                action="job.submitted",
+                subject=batch.batch_id,
+                detail=batch.kind,
             )
+            for batch in stored
+            if batch.kind in SUBMITTED_KINDS
+        ],
+    )
 
 
 def note_more_unsettled(connection: Connection, batch_id: str, from_position: int, *, now_ms: int) -> None:
