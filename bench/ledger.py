@@ -5,6 +5,8 @@ result, the credit and the job's change of state. Submitting a batch of n jobs i
 The sums the ledger keeps for each node and batch, and what it reads and locks to check, come on top of that and are not
 counted. The other side inserts as many rows with the same values, a job's change of state as a row of `jobs`: into
 plain tables without anything but a primary key, and into tables like the ledger's own, with its indexes and references.
+It writes whole batches in a call for each table; into plain tables also with a call for each row, a commit a batch, and
+with a commit for each row. Every side begins each round with an empty database.
 
 Every figure is the median of `ROUNDS` rounds in which the sides take turns. CPU is that of this process and of the
 database server's together.
@@ -38,6 +40,7 @@ from bench.ledger_rivals import (
     aiosqlite_cost,
     asyncpg_copy_cost,
     asyncpg_insert_cost,
+    asyncpg_row_cost,
 )
 from bench.options import Options
 from bench.table import Table, figure, ratio
@@ -54,9 +57,13 @@ _RESULT_ROWS = 4
 _BATCH_ROWS = 2
 LARGE_JOBS, LARGE_BATCHES = 1_000, 20
 _SINGLE_ROWS = 1_000
+_CALLED_ROWS = 10_000
 _RECORD_BYTES = 700
 ROUNDS = 3
-_HEADINGS = ("calls; by hand", "ours", "plain tables", "ratio", "same tables", "ratio", "row by row", "ratio")
+_HEADINGS = (
+    *("calls; by hand", "ours", "plain tables", "ratio", "same tables", "ratio"),
+    *("a row a call", "ratio", "a row a commit", "ratio"),
+)
 _CPU_HEADINGS = ("calls; by hand", "ours", "plain tables", "ratio", "same tables", "ratio")
 
 Item = TypeVar("Item")
@@ -64,12 +71,14 @@ Item = TypeVar("Item")
 
 @dataclass(frozen=True, slots=True)
 class Round:
-    """One round: the ledger, the other side in batches into plain tables and into the same ones, and row by row."""
+    """One round: the ledger, the other side in batches into plain tables and into the same ones, with a call and with a
+    commit for each row."""
 
     ours: Cost
     plain: Cost
     same: Cost
-    row_by_row: Cost
+    row_a_call: Cost
+    row_a_commit: Cost
 
 
 class Side(ABC):
@@ -90,7 +99,11 @@ class Side(ABC):
         """Write in batches."""
 
     @abstractmethod
-    async def row_by_row(self, url: str, work: Work, callers: int) -> Cost:
+    async def row_a_call(self, url: str, work: Work, batch: int) -> Cost:
+        """Write with a call for each row, a commit a batch."""
+
+    @abstractmethod
+    async def row_a_commit(self, url: str, work: Work, callers: int) -> Cost:
         """Write with a commit a row."""
 
 
@@ -110,7 +123,11 @@ class Sqlite(Side):
         path = Path(url.removeprefix("sqlite:///"))
         return await aiosqlite_cost(path, work, batch, self.cpu_s, own_tables=own_tables)
 
-    async def row_by_row(self, url: str, work: Work, callers: int) -> Cost:
+    async def row_a_call(self, url: str, work: Work, batch: int) -> Cost:
+        path = Path(url.removeprefix("sqlite:///"))
+        return await aiosqlite_cost(path, work, batch, self.cpu_s, row_by_row=True)
+
+    async def row_a_commit(self, url: str, work: Work, callers: int) -> Cost:
         return await aiosqlite_cost(Path(url.removeprefix("sqlite:///")), work, 1, self.cpu_s)
 
 
@@ -135,7 +152,10 @@ class Postgres(Side):
     async def batched(self, url: str, work: Work, batch: int, *, own_tables: bool) -> Cost:
         return await asyncpg_copy_cost(url, work, batch, self.cpu_s, own_tables=own_tables)
 
-    async def row_by_row(self, url: str, work: Work, callers: int) -> Cost:
+    async def row_a_call(self, url: str, work: Work, batch: int) -> Cost:
+        return await asyncpg_row_cost(url, work, batch, self.cpu_s)
+
+    async def row_a_commit(self, url: str, work: Work, callers: int) -> Cost:
         return await asyncpg_insert_cost(url, work, callers, self.cpu_s)
 
 
@@ -147,43 +167,48 @@ async def run(options: Options) -> list[Table]:
     else:
         with PostgresServer() as server:
             tables += await _measured(Postgres(server))
-    tables[-1].notes.append(f"row by row: a commit a row into plain tables; asyncpg: over up to {POOL} connections")
+    tables[-1].notes.append(
+        f"a row a call, a row a commit: into plain tables; asyncpg commits rows over up to {POOL} connections"
+    )
     return tables
 
 
 async def _measured(side: Side) -> list[Table]:
     rates = Table(f"ledger on {side.title.format('rows/s')}", _HEADINGS)
     cpu = Table(f"ledger on {side.title.format('CPU microseconds a row')}", _CPU_HEADINGS)
-    ledger = await open_ledger(side.url("ledger"))
-    try:
-        for in_flight, calls in IN_FLIGHT:
-            store = partial(_store, side.cpu_s, ledger, in_flight, calls)
-            rounds = [await _round(side, store, _results(calls), in_flight) for _ in range(ROUNDS)]
-            _add(rates, cpu, f"results, {in_flight:,} in flight; {_batches(in_flight)}", rounds)
-        for in_flight, calls in IN_FLIGHT:
-            store = partial(_submit, side.cpu_s, ledger, in_flight, calls, 1)
-            rounds = [await _round(side, store, _submissions(calls, 1), in_flight) for _ in range(ROUNDS)]
-            _add(rates, cpu, f"submissions of 1 job, {in_flight:,} in flight; {_batches(in_flight)}", rounds)
-        store = partial(_submit, side.cpu_s, ledger, 1, LARGE_BATCHES, LARGE_JOBS)
-        work = _submissions(LARGE_BATCHES, LARGE_JOBS)
-        rounds = [await _round(side, store, work, LARGE_JOBS) for _ in range(ROUNDS)]
-        _add(rates, cpu, f"submissions of {LARGE_JOBS:,} jobs; {_batches(LARGE_JOBS)}", rounds)
-    finally:
-        await ledger.close()
+    for in_flight, calls in IN_FLIGHT:
+        store = partial(_store, side.cpu_s, in_flight, calls)
+        rounds = [await _round(side, store, _results(calls), in_flight) for _ in range(ROUNDS)]
+        _add(rates, cpu, f"results, {in_flight:,} in flight; {_batches(in_flight)}", rounds)
+    for in_flight, calls in IN_FLIGHT:
+        store = partial(_submit, side.cpu_s, in_flight, calls, 1)
+        rounds = [await _round(side, store, _submissions(calls, 1), in_flight) for _ in range(ROUNDS)]
+        _add(rates, cpu, f"submissions of 1 job, {in_flight:,} in flight; {_batches(in_flight)}", rounds)
+    store = partial(_submit, side.cpu_s, 1, LARGE_BATCHES, LARGE_JOBS)
+    work = _submissions(LARGE_BATCHES, LARGE_JOBS)
+    rounds = [await _round(side, store, work, LARGE_JOBS) for _ in range(ROUNDS)]
+    _add(rates, cpu, f"submissions of {LARGE_JOBS:,} jobs; {_batches(LARGE_JOBS)}", rounds)
     return [rates, cpu]
 
 
-async def _round(side: Side, store: Callable[[], Awaitable[Cost]], work: Work, batch: int) -> Round:
+async def _round(side: Side, store: Callable[[Ledger], Awaitable[Cost]], work: Work, batch: int) -> Round:
     """Measure every way once."""
-    name = f"rival{next(_numbers)}"
+    name = f"round{next(_numbers)}"
     part = work if batch > 1 else work.first(_SINGLE_ROWS)
+    few = work.first(_SINGLE_ROWS)
+    ledger = await open_ledger(side.url(f"{name}-ours"))
+    try:
+        ours = await store(ledger)
+    finally:
+        await ledger.close()
     same = side.url(f"{name}-same")
     await (await open_ledger(same)).close()
     return Round(
-        await store(),
+        ours,
         await side.batched(side.url(f"{name}-plain"), part, batch, own_tables=False),
         await side.batched(same, part, batch, own_tables=True),
-        await side.row_by_row(side.url(f"{name}-single"), work.first(_SINGLE_ROWS), batch),
+        await side.row_a_call(side.url(f"{name}-calls"), few if batch == 1 else work.first(_CALLED_ROWS), batch),
+        await side.row_a_commit(side.url(f"{name}-commits"), few, batch),
     )
 
 
@@ -196,7 +221,8 @@ def _add(rates: Table, cpu: Table, what: str, rounds: Sequence[Round]) -> None:
     for other in (
         middle(lambda one: one.plain.rate),
         middle(lambda one: one.same.rate),
-        middle(lambda one: one.row_by_row.rate),
+        middle(lambda one: one.row_a_call.rate),
+        middle(lambda one: one.row_a_commit.rate),
     ):
         cells += [figure(other), ratio(ours, other)]
     rates.add(what, figure(ours), *cells)
@@ -211,7 +237,7 @@ def _batches(rows: int) -> str:
     return "a commit a row" if rows == 1 else f"batches of {rows:,} rows"
 
 
-async def _store(cpu: CpuClock, ledger: Ledger, in_flight: int, calls: int) -> Cost:
+async def _store(cpu: CpuClock, in_flight: int, calls: int, ledger: Ledger) -> Cost:
     batch = _batch()
     jobs = _jobs(batch, calls)
     await ledger.submit(batch, jobs)
@@ -221,7 +247,7 @@ async def _store(cpu: CpuClock, ledger: Ledger, in_flight: int, calls: int) -> C
     return timer.cost(_RESULT_ROWS * calls)
 
 
-async def _submit(cpu: CpuClock, ledger: Ledger, in_flight: int, calls: int, jobs: int) -> Cost:
+async def _submit(cpu: CpuClock, in_flight: int, calls: int, jobs: int, ledger: Ledger) -> Cost:
     async def submit(offered: tuple[Batch, list[Job]]) -> Batch:
         return await ledger.submit(*offered)
 

@@ -116,9 +116,11 @@ def _transactions(rows: Rows, size: int) -> list[list[tuple[Plain, Sequence[Row]
     ]
 
 
-async def aiosqlite_cost(path: Path, work: Work, batch: int, cpu: CpuClock, *, own_tables: bool = False) -> Cost:
-    """Write through aiosqlite: a commit a row (`batch` 1), or `executemany` for every table and a commit a
-    batch. With `own_tables` the file has the ledger's tables already."""
+async def aiosqlite_cost(
+    path: Path, work: Work, batch: int, cpu: CpuClock, *, own_tables: bool = False, row_by_row: bool = False
+) -> Cost:
+    """Write through aiosqlite: a commit a row (`batch` 1), or a commit a batch with `executemany` for every table or,
+    with `row_by_row`, an `execute` for every row. With `own_tables` the file has the ledger's tables already."""
     async with aiosqlite.connect(path, isolation_level=None) as connection:
         for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
             await connection.execute(f"PRAGMA {pragma}")
@@ -138,7 +140,11 @@ async def aiosqlite_cost(path: Path, work: Work, batch: int, cpu: CpuClock, *, o
         for transaction in transactions:
             await connection.execute("BEGIN")
             for table, part in transaction:
-                await connection.executemany(insert[table], part)
+                if row_by_row:
+                    for row in part:
+                        await connection.execute(insert[table], row)
+                else:
+                    await connection.executemany(insert[table], part)
             await connection.execute("COMMIT")
         return timer.cost(work.count)
 
@@ -159,6 +165,25 @@ async def asyncpg_copy_cost(url: str, work: Work, batch: int, cpu: CpuClock, *, 
             async with connection.transaction():
                 for table, part in transaction:
                     await connection.copy_records_to_table(table.table.name, records=part, columns=names[table])
+        return timer.cost(work.count)
+    finally:
+        await connection.close()
+
+
+async def asyncpg_row_cost(url: str, work: Work, batch: int, cpu: CpuClock) -> Cost:
+    """Write through asyncpg on one connection: an INSERT for every row and a commit a batch."""
+    connection = await asyncpg.connect(url)
+    try:
+        for table in work.rows:
+            await connection.execute(table.create(postgres=True))
+        insert = {table: table.insert(postgres=True) for table in work.rows}
+        transactions = _transactions(work.rows, batch)
+        timer = Timer(cpu)
+        for transaction in transactions:
+            async with connection.transaction():
+                for table, part in transaction:
+                    for row in part:
+                        await connection.execute(insert[table], *row)
         return timer.cost(work.count)
     finally:
         await connection.close()
