@@ -103,7 +103,6 @@ def ledger_problems(ledger: View, accepted: dict[str, int]) -> list[str]:
     ]
     for what, query in (
         ("jobs stuck", "SELECT count(*) FROM jobs WHERE state NOT IN ('completed', 'refused', 'failed', 'cancelled')"),
-        ("jobs failed", "SELECT count(*) FROM jobs WHERE state = 'failed'"),
         ("jobs credited twice", "SELECT count(*) - count(DISTINCT job_id) FROM credits"),
         ("log entries credited twice", "SELECT count(*) - count(DISTINCT log_index) FROM credits"),
         (
@@ -123,6 +122,12 @@ def ledger_problems(ledger: View, accepted: dict[str, int]) -> list[str]:
     ):
         if number := ledger.number(query):
             problems.append(f"{what}: {number}")
+    problems += [
+        f"jobs failed: {number} as {reason!r}, after {attempts} attempts, the last one: {detail}"
+        for reason, attempts, detail, number in ledger.rows(
+            "SELECT reason, attempts, detail, count(*) FROM jobs WHERE state = 'failed' GROUP BY 1, 2, 3 ORDER BY 4 DESC"
+        )
+    ]
     return problems
 
 
