@@ -205,7 +205,7 @@ class Firefox:
             self.origin,
         )
         said = [line for line in self.log.read_text(errors="replace").splitlines() if _is_said(line)]
-        return [*uncaught, *said]
+        return [line for line in (*uncaught, *said) if _TOO_LATE not in line]
 
     def set_preference(self, name: str, value: Preference) -> None:
         """Change a preference while the browser runs."""
@@ -303,6 +303,10 @@ def packed(extension: Path, archive: Path) -> Path:
             if file.is_file():
                 out.write(file, file.relative_to(extension))
     return archive
+
+
+_TOO_LATE = "Promise resolved after context unloaded"
+"""What Firefox tells where a page was closed before an answer of its API came (`ExtensionCommon.sys.mjs`)."""
 
 
 def _is_said(line: str) -> bool:

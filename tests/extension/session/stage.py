@@ -43,7 +43,6 @@ _OF_THE_BROWSERS = (
     "can’t establish a connection to the server at ws://",
     "The connection to ws://",
     "Access to fetch at 'http://",
-    "Promise resolved after context unloaded",
     "Error: No SW ",
 )
 """What browsers tell of by themselves: connections that could not be made, requests that were ended, killed workers.
