@@ -18,15 +18,15 @@ import msgspec
 from sqlalchemy import Connection, bindparam, delete, select
 
 from dispatcher.account_ledger import Terms
+from dispatcher.adapters.sql_batch_keys import claim_keys, claimed, conflict
 from dispatcher.adapters.sql_crawl_tables import batch_windows
 from dispatcher.adapters.sql_executor import Refusal, SqlExecutor
 from dispatcher.adapters.sql_expressions import ids_in, locked
-from dispatcher.adapters.sql_rows import Row, columns_of, insert_missing, insert_rows, read_structs
+from dispatcher.adapters.sql_rows import Row, columns_of, insert_rows, read_structs
 from dispatcher.adapters.sql_schema import (
     COUNTED_STATES,
     batch_counts,
     batches,
-    idempotency_keys,
     jobs,
     open_batches,
     team_policies,
@@ -36,7 +36,7 @@ from dispatcher.adapters.sql_tallies import add_later
 from dispatcher.adapters.sql_terms import Admissions
 from dispatcher.adapters.sql_webhooks import note_webhooks
 from dispatcher.batch_growth import behind_window
-from dispatcher.errors import DispatcherError, IdempotencyConflict, LedgerError
+from dispatcher.errors import DispatcherError, LedgerError
 from dispatcher.jobs import ZERO_RETENTION_MS, Batch, BatchKind, Job, ScrapeOptions
 
 PART_JOBS = 2_000
@@ -79,12 +79,6 @@ _ROWS = select(*columns_of(batches, _BatchRow)).where(ids_in(batches.c.batch_id)
 _SHOWN_ROWS = _ROWS.where(batches.c.batch_id.not_in(select(open_batches.c.batch_id)))
 _BY_ID = attrgetter("job_id")
 _NO_SIZES: Mapping[str, int] = MappingProxyType({})
-_KEYS = select(
-    idempotency_keys.c.team_id,
-    idempotency_keys.c.idempotency_key,
-    idempotency_keys.c.request_hash,
-    idempotency_keys.c.batch_id,
-).where(ids_in(idempotency_keys.c.team_id, parameter="teams"), ids_in(idempotency_keys.c.idempotency_key))
 _POLICIES = select(team_policies.c.team_id, team_policies.c.retain_ms).where(ids_in(team_policies.c.team_id))
 _OPEN = locked(select(open_batches.c.batch_id).where(open_batches.c.batch_id == bindparam("of_batch")))
 _LEFT_OPEN = select(open_batches.c.batch_id).where(open_batches.c.opened_ms < bindparam("before_ms"))
@@ -239,34 +233,10 @@ def _claims(connection: Connection, offered: Sequence[Submission]) -> dict[tuple
     return claimed(connection, sorted({submission.key for submission in offered if submission.key is not None}))
 
 
-def claimed(connection: Connection, keys: Sequence[tuple[str, str]]) -> dict[tuple[str, str], tuple[str, str]]:
-    """Who has these idempotency keys: the request's hash and the batch, by team and key."""
-    if not keys:
-        return {}
-    wanted = {"teams": sorted({team_id for team_id, _ in keys}), "ids": [key for _, key in keys]}
-    rows = connection.execute(_KEYS, wanted)
-    return {(team_id, key): (request_hash, batch_id) for team_id, key, request_hash, batch_id in rows}
-
-
 def _claim(connection: Connection, fresh: Sequence[Submission]) -> dict[tuple[str, str], tuple[str, str]]:
     """Take the keys of batches that are stored; who has them then."""
     wanted = [(own.key, own.request_hash, own.batch.batch_id) for own in fresh if own.key is not None]
     return claim_keys(connection, wanted)
-
-
-def claim_keys(
-    connection: Connection, wanted: Sequence[tuple[tuple[str, str], str, str]]
-) -> dict[tuple[str, str], tuple[str, str]]:
-    """Take idempotency keys, each for a request's hash and a batch; who has them then: another transaction may have
-    been first."""
-    rows: list[Row] = [(*key, request_hash, batch_id) for key, request_hash, batch_id in sorted(wanted)]
-    insert_missing(connection, idempotency_keys, rows)
-    return claimed(connection, [key for key, _, _ in wanted])
-
-
-def conflict(key: str) -> IdempotencyConflict:
-    """The error for a key that was used before with another request."""
-    return IdempotencyConflict(f"the idempotency key {key!r} was used before with another request; use a new key")
 
 
 def _insert(

@@ -12,7 +12,8 @@ import msgspec
 from sqlalchemy import BigInteger, Connection, bindparam, select, update
 
 from dispatcher.account_ledger import Terms
-from dispatcher.adapters.sql_batches import claim_keys, claimed, conflict, insert_jobs
+from dispatcher.adapters.sql_batch_keys import claim_keys, claimed, conflict
+from dispatcher.adapters.sql_batches import insert_jobs
 from dispatcher.adapters.sql_crawl_tables import batch_windows
 from dispatcher.adapters.sql_executor import Refusal, SqlExecutor
 from dispatcher.adapters.sql_expressions import locked, word
