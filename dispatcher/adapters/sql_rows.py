@@ -118,10 +118,10 @@ def _run_on_sqlite(connection: Connection, many: str, one: str, rows: Sequence[R
 @functools.cache
 def _insert_sqlite(table: Table, columns: int, rows: int) -> str:
     names = table.columns.keys()[:columns]
-    return f"INSERT INTO {table.name} ({', '.join(names)}) VALUES {_places(columns, rows)}"  # noqa: S608 (own names)
+    return f"INSERT INTO {table.name} ({', '.join(names)}) VALUES {_placeholders(columns, rows)}"  # noqa: S608 (own names)
 
 
-def _places(columns: int, rows: int) -> str:
+def _placeholders(columns: int, rows: int) -> str:
     return ", ".join([f"({', '.join('?' * columns)})"] * rows)
 
 
@@ -139,7 +139,7 @@ def _update_many_sqlite(table: Table, columns: tuple[str, ...], adding: bool) ->
         f"{name} = {table.name}.{name} + new.column{place}" if adding else f"{name} = new.column{place}"
         for place, name in enumerate(columns, 2)
     )
-    source = f"(VALUES {_places(1 + len(columns), SQLITE_ROWS)}) AS new"
+    source = f"(VALUES {_placeholders(1 + len(columns), SQLITE_ROWS)}) AS new"
     return f"UPDATE {table.name} SET {changes} FROM {source} WHERE {table.name}.{_key(table)} = new.column1"  # noqa: S608 (own names)
 
 
